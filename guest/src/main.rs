@@ -1,0 +1,39 @@
+//! The program inside every sandbox: picks the role from the command line and leaves everything else to it.
+//!
+//! As `init` it is the sandbox's first process, as `exec` the parent of a further command in a running sandbox
+//! ([`init`]); with any other word it is what people and agents in the guest call `workmux` ([`cli`]). One thread,
+//! no runtime, nothing needed from the image it runs in.
+
+mod cli;
+mod confine;
+mod init;
+mod mutant;
+mod output;
+mod relay;
+mod route;
+mod rpc_client;
+mod sys;
+mod unix_socket;
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+
+use init::Role;
+
+fn main() -> ExitCode {
+    let args: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let code = match args.first().and_then(|word| word.to_str()) {
+        Some("init") => first_process(Role::First, &args[1..]),
+        Some("exec") => first_process(Role::Further, &args[1..]),
+        _ => cli::run(&args),
+    };
+    ExitCode::from(code)
+}
+
+fn first_process(role: Role, args: &[OsString]) -> u8 {
+    match args {
+        [socket] => init::run(role, Path::new(socket)),
+        _ => output::usage(&format!("'{}' takes one argument, the path of the control socket", role.word())),
+    }
+}

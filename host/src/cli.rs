@@ -1,0 +1,202 @@
+//! The command line: what can be typed, and the help for it. What a command does is in `commands`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Runs AI coding agents in git worktrees, each inside a sandbox.
+#[derive(Debug, Parser)]
+#[command(name = "workmux", version, disable_help_subcommand = true, subcommand_required = true)]
+#[command(after_help = "Try: workmux sandbox agent -- sh -c 'git status && workmux set-window-status done'")]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Top-level commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run agents and shells in a sandbox of this worktree
+    Sandbox(SandboxArgs),
+    /// See which sandbox backends are installed and trusted
+    Plugin(PluginArgs),
+    /// Loads a library to see whether that is safe (internal, used on first sight of a plugin).
+    #[command(name = "__load-plugin", hide = true)]
+    LoadPlugin {
+        /// The library.
+        path: PathBuf,
+    },
+}
+
+/// `workmux sandbox`
+#[derive(Debug, Args)]
+#[command(disable_help_subcommand = true, subcommand_required = true)]
+pub struct SandboxArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: SandboxCommand,
+}
+
+/// Commands below `sandbox`.
+#[derive(Debug, Subcommand)]
+pub enum SandboxCommand {
+    /// Build the sandbox image locally for the configured agent
+    Build(BackendArgs),
+    /// Pull the latest sandbox image from its registry
+    Pull(BackendArgs),
+    /// Write a customizable Dockerfile.sandbox into the current directory
+    InitDockerfile {
+        /// Overwrite an existing Dockerfile.sandbox
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        backend: BackendArgs,
+    },
+    /// Stop sandboxes that outlive their command, to free resources
+    Stop {
+        /// The one to stop
+        #[arg(value_name = "NAME", conflicts_with = "all")]
+        name: Option<String>,
+        /// Stop all of them
+        #[arg(long)]
+        all: bool,
+        /// Do not ask
+        #[arg(short, long)]
+        yes: bool,
+        #[command(flatten)]
+        backend: BackendArgs,
+    },
+    /// Delete unused sandboxes to reclaim disk space
+    Prune {
+        /// Do not ask, and delete those in use too
+        #[arg(short, long)]
+        force: bool,
+        #[command(flatten)]
+        backend: BackendArgs,
+    },
+    /// Run the configured agent, or a command, in a sandbox
+    ///
+    /// The sandbox is of the worktree you are in. The command can call workmux from inside: set-window-status,
+    /// set-title.
+    Agent(RunArgs),
+    /// Start a shell, or a command, in a sandbox
+    ///
+    /// The sandbox has the mounts and the environment that an agent gets, without its way to call workmux.
+    Shell {
+        /// Join the sandbox that already runs for this worktree
+        #[arg(short, long)]
+        exec: bool,
+        #[command(flatten)]
+        run: RunArgs,
+    },
+    /// Install a development build of workmux in sandboxes
+    InstallDev {
+        /// Use the release profile: slower to build, faster to run
+        #[arg(long)]
+        release: bool,
+        /// Install the binary that is already built
+        #[arg(long)]
+        skip_build: bool,
+        #[command(flatten)]
+        backend: BackendArgs,
+    },
+    /// Runs a command in a sandbox of the given worktree (internal, typed into panes)
+    #[command(hide = true)]
+    Run {
+        /// Where the command starts
+        worktree: PathBuf,
+        /// The checkout's top level, if that is another directory
+        #[arg(long, value_name = "ROOT")]
+        worktree_root: Option<PathBuf>,
+        #[command(flatten)]
+        backend: BackendArgs,
+        /// Show what would run, and run nothing
+        #[arg(long)]
+        dry_run: bool,
+        /// The command
+        #[arg(last = true, required = true, value_name = "COMMAND")]
+        command: Vec<OsString>,
+    },
+}
+
+/// Which backend.
+#[derive(Debug, Args)]
+pub struct BackendArgs {
+    /// Use this sandbox backend (see: workmux plugin list)
+    #[arg(long, value_name = "NAME")]
+    pub backend: Option<String>,
+}
+
+/// `agent` and `shell`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    /// Which backend.
+    pub backend: BackendArgs,
+    /// Show what would run, and run nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// The command to run instead; its words reach the sandbox exactly as they are
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
+}
+
+/// `workmux plugin`
+#[derive(Debug, Args)]
+#[command(disable_help_subcommand = true, subcommand_required = true)]
+pub struct PluginArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: PluginCommand,
+}
+
+/// Commands below `plugin`.
+#[derive(Debug, Subcommand)]
+pub enum PluginCommand {
+    /// List sandbox backends: the ones used, the ones they hide, and the rejected ones with the reason
+    List {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show everything known of one backend
+    Info {
+        /// Its name
+        name: String,
+    },
+    /// Trust a plugin file outside the program's own directories, as it is now
+    Trust {
+        /// The library
+        path: PathBuf,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn words_after_the_dashes_are_not_read() {
+        let cli =
+            Cli::try_parse_from(["workmux", "sandbox", "shell", "-e", "--", "--backend", "-e", "a  b", ""]).unwrap();
+        let Command::Sandbox(SandboxArgs { command: SandboxCommand::Shell { exec, run } }) = cli.command else {
+            panic!("not a shell");
+        };
+        assert!(exec && run.backend.backend.is_none());
+        assert_eq!(run.command, ["--backend", "-e", "a  b", ""]);
+    }
+
+    #[test]
+    fn a_name_and_all_together_are_a_usage_error() {
+        let error = Cli::try_parse_from(["workmux", "sandbox", "stop", "--all", "wm-x"]).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+    }
+}

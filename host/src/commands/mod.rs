@@ -1,0 +1,61 @@
+//! From the command line to an exit code: one `match`, one file a group of commands.
+
+mod help;
+mod plugin;
+mod sandbox;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, FromArgMatches as _};
+
+use crate::cli::{Cli, Command};
+use crate::error::{Failure, USAGE, render};
+use crate::surroundings::Surroundings;
+
+/// Runs the program on these words (the first is its own name).
+pub fn run(words: Vec<OsString>) -> ExitCode {
+    let matches = match help::with_backends(Cli::command(), &words).try_get_matches_from(&words) {
+        Ok(matches) => matches,
+        Err(e) => return usage(&e),
+    };
+    let cli = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(e) => return usage(&e),
+    };
+    if let Command::LoadPlugin { path } = &cli.command {
+        return crate::plugins::trial_main(path);
+    }
+    match dispatch(cli.command) {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            crate::ui::raw_error(&render(&failure.report));
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+fn usage(error: &clap::Error) -> ExitCode {
+    let _closed = error.print();
+    if !error.render().to_string().ends_with('\n') {
+        // A help template of our own loses its last line end.
+        if error.use_stderr() { crate::ui::raw_error("\n") } else { crate::ui::result("\n") }
+    }
+    if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS }
+}
+
+fn dispatch(command: Command) -> Result<u8, Failure> {
+    match command {
+        Command::Sandbox(args) => {
+            let surroundings = Surroundings::read();
+            let surroundings = if sandbox::is_session(&args.command) {
+                surroundings.map_err(Failure::session)?
+            } else {
+                surroundings?
+            };
+            sandbox::run(args.command, &surroundings)
+        }
+        Command::Plugin(args) => plugin::run(args.command),
+        Command::LoadPlugin { .. } => Ok(0),
+    }
+}

@@ -1,0 +1,164 @@
+//! Puts one sandboxed command together and sees it through: everything between flags and the supervisor.
+//!
+//! The order matters. Nothing of the project's can change what is decided after the configuration is frozen; the git
+//! boundary stands before anything of the guest exists; the record is written before there is anything to leave
+//! behind; and whatever happens, the end runs: RPC drains, git is imported, the backend releases, the record goes.
+
+mod actions;
+mod agent;
+mod attach;
+mod dry_run;
+mod guest_paths;
+mod guest_program;
+mod imports;
+mod log;
+mod notice;
+mod owner;
+mod person;
+mod reaper;
+mod session;
+mod settings;
+mod told;
+mod wanted;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use color_eyre::eyre::{Report, Result, WrapErr as _};
+use workmux_plugin_api::manifest::Root;
+use workmux_plugin_api::{Isolation, Purpose};
+
+use crate::config::{self, Config, Loaded, Sources};
+use crate::error::{Failure, hinted};
+use crate::git::Repository;
+use crate::plugins::{Environment, Registry};
+use crate::routing::{self, Chosen};
+use crate::surroundings::Surroundings;
+
+pub use attach::attach;
+
+/// A command to run in a sandbox, as the user asked for it.
+#[derive(Debug)]
+pub struct Wish {
+    /// An agent, with RPC, or a shell.
+    pub purpose: Purpose,
+    /// Where the command starts.
+    pub start: PathBuf,
+    /// The checkout's top level, where it was given.
+    pub root: Option<PathBuf>,
+    /// The words; empty = the configured agent, or a shell.
+    pub command: Vec<OsString>,
+    /// `--backend`
+    pub backend: Option<String>,
+    /// Show, do not run.
+    pub dry_run: bool,
+}
+
+/// Configuration that starting a sandbox needs.
+const NEEDED: [&str; 5] = ["sandbox", "agent", "agents", "status_icons", "status_format"];
+
+/// Where the command is to run and what the files say about it.
+struct Place {
+    repository: Repository,
+    cwd: PathBuf,
+    loaded: Loaded,
+}
+
+impl Place {
+    fn config(&self) -> Result<&Config> {
+        Ok(self.loaded.config(&NEEDED)?)
+    }
+}
+
+/// Runs the command; the answer is its exit code.
+pub fn launch(wish: Wish, surroundings: &Surroundings) -> Result<u8, Failure> {
+    run(wish, surroundings).map_err(Failure::session)
+}
+
+fn run(wish: Wish, surroundings: &Surroundings) -> Result<u8> {
+    let place = locate(&wish, surroundings)?;
+    let registry = registry()?;
+    let chosen = choose(&registry, &place, &wish)?;
+    if chosen.manifest().isolation != Isolation::None {
+        // The one git process of a start: it runs while the backend is loaded.
+        place.repository.read_ahead();
+    }
+    if let Some(line) = &chosen.unasked {
+        crate::ui::note(line);
+    }
+    if chosen.manifest().isolation == Isolation::None {
+        crate::ui::warning(&format!("backend '{}' does not isolate: the command can do what you can", chosen.name()));
+    }
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().wrap_err("cannot start the supervisor")?;
+    let outcome = runtime.block_on(async {
+        if wish.dry_run {
+            dry_run::show(wish, place, chosen, surroundings).await
+        } else {
+            notice::show_once(&surroundings.state);
+            session::session(wish, place, chosen, surroundings).await
+        }
+    });
+    // A backend's thread that hangs, or a tool that has a deadline of its own, is not waited for.
+    runtime.shutdown_background();
+    outcome
+}
+
+/// The backend, not loaded yet. As root this may start the program again as the owner of the worktree.
+fn choose<'a>(registry: &'a Registry, place: &Place, wish: &Wish) -> Result<Chosen<'a>> {
+    let chosen = routing::choose(registry, place.config()?, wish.backend.as_deref())?;
+    if chosen.manifest().root == Root::BecomeOwner {
+        owner::become_owner(&place.repository.worktree)?;
+    }
+    Ok(chosen)
+}
+
+/// Finds the checkout and reads the configuration that is in force there.
+fn locate(wish: &Wish, surroundings: &Surroundings) -> Result<Place> {
+    let cwd = wish
+        .start
+        .canonicalize()
+        .wrap_err_with(|| format!("cannot find {}", crate::text::quote(wish.start.as_os_str())))?;
+    let repository = Repository::discover(wish.root.as_ref().unwrap_or(&cwd)).map_err(Report::new)?;
+    if !cwd.starts_with(&repository.worktree) {
+        return Err(hinted(
+            format!(
+                "{} is not inside the worktree {}",
+                crate::text::quote(cwd.as_os_str()),
+                crate::text::quote(repository.worktree.as_os_str())
+            ),
+            "give a directory of that worktree, or another --worktree-root",
+        ));
+    }
+    let sources = Sources {
+        start: cwd.clone(),
+        worktree_root: Some(repository.worktree.clone()),
+        main_root: repository.main_checkout.clone(),
+        home: surroundings.home.clone(),
+        xdg_config_home: Some(surroundings.config_home.clone()),
+        ..Sources::default()
+    };
+    let mut loaded = config::load(&sources)?;
+    let can_ask = crate::ui::can_ask() && !wish.dry_run;
+    settings::with_approvals(surroundings, &repository, can_ask, |approvals| loaded.approve(&NEEDED, approvals))?;
+    for warning in loaded.warnings() {
+        crate::ui::warning(&warning.to_string());
+    }
+    for refusal in loaded.refusals(&NEEDED) {
+        crate::ui::warning(&refusal.to_string());
+    }
+    for unserved in config::later::unserved(loaded.config(&NEEDED)?) {
+        if unserved.restricting {
+            return Err(Report::msg(unserved.message).wrap_err("the sandbox is not started"));
+        }
+        crate::ui::warning(&unserved.message);
+    }
+    Ok(Place { repository, cwd, loaded })
+}
+
+/// The installed backends.
+pub fn registry() -> Result<Registry> {
+    let environment = Environment::current().wrap_err("cannot tell where plugins are")?;
+    Ok(Registry::new(environment).with_ask(person::Person).with_events(Arc::new(person::Person)))
+}

@@ -1,0 +1,375 @@
+//! One run, from nothing to nothing: record, git boundary, RPC, backend, supervisor, and back.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use color_eyre::eyre::{Report, Result, WrapErr as _};
+use workmux_guest::control::Start;
+use workmux_guest::{CONTROL_SOCKET, RPC_SOCKET};
+use workmux_plugin_api::{
+    CheckRequest, ExecRequest, Instance, Isolation, PrepareRequest, Purpose, ReleaseRequest, Route, RouteRequest,
+    Settings,
+};
+
+use super::actions::Actions;
+use super::agent::{self, Command};
+use super::guest_paths::{GuestPaths, listen};
+use super::imports::Imports;
+use super::log::Log;
+use super::told::report;
+use super::wanted::{assignment, build_spec, extra_mounts, variables};
+use super::{Place, Wish, guest_program, reaper, settings};
+use crate::config::Config;
+use crate::error::{because, from_backend};
+use crate::git::{Boundary, Identity, Imported, Repository};
+use crate::plugins::{Backend, Exec};
+use crate::routing::Chosen;
+use crate::rpc::{Limits, Listener, Server, Token};
+use crate::runs::{self, ProcessIdentity, Record, Run};
+use crate::spec::{self, GitPart, Parts};
+use crate::supervisor::{self, FirstProcess, Interrupted, Job, Observer, Reaping, Signals, Status};
+use crate::surroundings::Surroundings;
+
+/// What RPC gets at the end to finish answering.
+const DRAIN: Duration = Duration::from_secs(1);
+
+/// Runs the command; the answer is its exit code.
+pub(super) async fn session(wish: Wish, place: Place, chosen: Chosen<'_>, surroundings: &Surroundings) -> Result<u8> {
+    match begin_and_end(wish, place, chosen, surroundings).await {
+        Err(report) => match report.downcast_ref::<Interrupted>() {
+            Some(Interrupted(signal)) => Ok(Status::Signaled(*signal as i32).code()),
+            None => Err(report),
+        },
+        code => code,
+    }
+}
+
+async fn begin_and_end(wish: Wish, place: Place, chosen: Chosen<'_>, surroundings: &Surroundings) -> Result<u8> {
+    // From here on a signal leads to the end of this function, not of the process: what was made is taken down.
+    let mut signals = Signals::install().wrap_err("cannot listen for signals")?;
+    let backend = chosen.load()?;
+    let name = chosen.name().to_owned();
+    let mounted = chosen.manifest().isolation != Isolation::None;
+    let config = place.config()?.clone();
+    let table =
+        settings::table(chosen.manifest(), &place.loaded, surroundings, &place.repository, crate::ui::can_ask())?;
+    let command = agent::command(wish.purpose, wish.command, &config, surroundings);
+
+    // The boundary is the longest step and needs nothing of the backend: it is made beside the rest.
+    let run_id = runs::new_id().wrap_err("cannot make a run id")?;
+    let entering = if mounted { Some(enter(&place.repository, &surroundings.state, &run_id)) } else { None };
+    let asked = async {
+        let settings = backend.settings(settings::request(&table)).await.map_err(|e| from_backend(&e))?;
+        let settings = settings::accepted(&name, &table, settings)?;
+        let route = backend
+            .rpc_route(RouteRequest { settings: settings.value.clone() }, false)
+            .await
+            .map_err(|e| from_backend(&e))?;
+        Ok::<_, Report>((settings, route))
+    };
+    let asked = signals.unless_interrupted(asked).await;
+    let mut stage = Stage {
+        backend,
+        name,
+        entering,
+        boundary: None,
+        run: None,
+        instance: None,
+        settings: Settings::default(),
+        companions: Reaping::default(),
+    };
+    let outcome = match asked {
+        Err(interrupted) => Err(Report::new(interrupted)),
+        Ok(Err(report)) => Err(report),
+        Ok(Ok((settings, route))) => {
+            stage.settings = settings;
+            stage.play(wish.purpose, route, &place, &config, command, surroundings, run_id, mounted, signals).await
+        }
+    };
+    let outcome = match outcome {
+        Err(report) if !report.is::<Interrupted>() => Err(stage.explain(report).await),
+        other => other,
+    };
+    let interrupted = outcome.as_ref().is_err_and(|report| report.is::<Interrupted>());
+    stage.strike(interrupted).await;
+    let status = outcome?;
+    if let Status::NotStarted { reason, .. } = &status {
+        crate::ui::raw_error(&format!("Error: {reason}\n"));
+    }
+    Ok(status.code())
+}
+
+/// A boundary that is being made.
+pub(super) type Entering = tokio::task::JoinHandle<Result<(Boundary, Identity), crate::git::GitError>>;
+
+/// Makes the boundary on a thread of its own.
+pub(super) fn enter(repository: &Repository, state: &Path, run: &str) -> Entering {
+    let (repository, state, run) = (repository.clone(), state.to_owned(), run.to_owned());
+    tokio::task::spawn_blocking(move || {
+        let identity = repository.identity();
+        // What a killed run left is taken up by whoever enters first, and must not be written to any more.
+        runs::end_guests(&state);
+        Ok((Boundary::enter(repository, &state, &run)?, identity))
+    })
+}
+
+/// What has been set up so far, and must be taken down again.
+struct Stage {
+    backend: Backend,
+    name: String,
+    /// Until somebody needs the boundary.
+    entering: Option<Entering>,
+    boundary: Option<(Arc<Boundary>, Identity)>,
+    run: Option<Run>,
+    instance: Option<Instance>,
+    settings: Settings,
+    companions: Reaping,
+}
+
+impl Stage {
+    #[expect(clippy::too_many_arguments, reason = "one call, at one place")]
+    async fn play(
+        &mut self,
+        purpose: Purpose,
+        route: Route,
+        place: &Place,
+        config: &Config,
+        command: Command,
+        surroundings: &Surroundings,
+        run_id: String,
+        mounted: bool,
+        mut signals: Signals,
+    ) -> Result<Status> {
+        if route != Route::Sockets {
+            return Err(Report::msg(format!(
+                "backend '{}' wants its guests to reach the host over TCP, which this version does not serve",
+                self.name
+            )));
+        }
+        let record = record(&run_id, purpose, &self.name, place, &self.settings);
+        let run = Run::begin(&surroundings.state, record).wrap_err("cannot record the run")?;
+        let (sockets, scratch, directory) = (run.sockets(), run.scratch(), run.directory().to_owned());
+        self.run = Some(run);
+        let log = Log::new(&surroundings.state, &run_id);
+        place.loaded.freeze(&directory).wrap_err("cannot keep a copy of the configuration")?;
+
+        let control = listen(&sockets, CONTROL_SOCKET)?;
+        let server = if purpose == Purpose::Agent {
+            let token = Token::fresh().wrap_err("cannot make a token")?;
+            let secret = token.reveal().to_owned();
+            let listener = Listener::Unix(listen(&sockets, RPC_SOCKET)?);
+            let actions = Arc::new(Actions::new(config, log.clone()));
+            Some((Server::start(listener, token, actions, Limits::default()), secret))
+        } else {
+            None
+        };
+
+        let guest_program = guest_program::find(surroundings)?;
+        let paths = GuestPaths::new(mounted, &sockets, &guest_program, &directory)?;
+        self.entered(&mut signals).await?;
+        let parts = Parts {
+            git: self.git_parts(),
+            extra: extra_mounts(config, surroundings),
+            agent: if mounted { agent::files(command.row, config, surroundings, None)? } else { Vec::new() },
+            own: paths.mounts(&sockets, &guest_program),
+        };
+        let spec = build_spec(&run_id, purpose, place, config, &command, surroundings, parts, &self.settings, scratch)?;
+        spec::enforceable(&self.name, &spec.policy, self.backend.features(), mounted)?;
+
+        let request = PrepareRequest { spec: spec.clone(), settings: self.settings.value.clone(), dry_run: false };
+        let prepared = signals.unless_interrupted(self.backend.prepare(request)).await?;
+        let instance = prepared.map_err(|e| from_backend(&e))?;
+        for note in instance.notes.iter().take(8) {
+            crate::ui::note(&crate::text::line(note));
+        }
+        self.instance = Some(instance.clone());
+        if let Some(run) = &mut self.run {
+            run.update(|r| r.instance = Some(instance.clone())).wrap_err("cannot record the run")?;
+        }
+
+        let terminal = supervisor::is_interactive();
+        let exec = ExecRequest {
+            command: paths.first_process(&spec),
+            settings: self.settings.value.clone(),
+            instance: instance.clone(),
+            terminal,
+            spec,
+        };
+        let how = signals.unless_interrupted(self.backend.exec(exec)).await?.map_err(|e| from_backend(&e))?;
+        let identity = self.boundary.as_ref().map(|(_, identity)| identity.clone()).unwrap_or_default();
+        let secret = server.as_ref().map(|(_, secret)| secret.as_str());
+        let variables = variables(place, config, &command, &instance, &identity, secret, paths.bin());
+        let start = Start {
+            argv: command.argv.iter().map(|w| w.clone().into_encoded_bytes()).collect(),
+            env: variables.iter().map(assignment).collect(),
+            cwd: place.cwd.clone().into_os_string().into_encoded_bytes(),
+            terminal,
+            relay: server.is_some(),
+            wait_for_route: matches!(&how, Exec::Plan(plan) if plan.wait_for_route),
+        };
+        if let Some(recovered) = self.boundary.as_ref().and_then(|(boundary, _)| boundary.recovered()) {
+            report(recovered);
+        }
+        let (lost, stop) = tokio::sync::oneshot::channel();
+        let imports = match &self.boundary {
+            Some((boundary, _)) => {
+                Some(Imports::begin(boundary, log.clone(), lost).wrap_err("cannot start to import")?)
+            }
+            None => None,
+        };
+        let reaping = reaper::begin(surroundings);
+        let job = Job {
+            how,
+            first_process: Some(FirstProcess { listener: control, start }),
+            terminal,
+            tool_environment: self.backend.tool_environment(),
+            backend: self.name.clone(),
+            stop: Box::pin(async {
+                match stop.await {
+                    Ok(why) => Report::new(why).wrap_err("the sandbox was stopped"),
+                    Err(_nobody_will) => std::future::pending().await,
+                }
+            }),
+            signals,
+        };
+        let mut observer = Watching { run: self.run.as_mut() };
+        let (status, companions) = supervisor::supervise(job, &mut observer).await;
+        self.companions = companions;
+        if let Some((server, _)) = server {
+            server.drain(DRAIN).await;
+        }
+        if let Some(imports) = imports {
+            imports.end().await;
+        }
+        reaping.end().await;
+        status
+    }
+
+    /// Asks the backend what is wrong with this machine, where a run failed before its command ended.
+    async fn explain(&self, report: Report) -> Report {
+        if self.instance.is_none() {
+            return report;
+        }
+        let request = CheckRequest { settings: self.settings.value.clone() };
+        let findings = self.backend.check(request).await.unwrap_or_default();
+        match findings.into_iter().find_map(|f| f.state.err().map(|e| (f.subject, e))) {
+            Some((subject, error)) => because(&subject, &error).wrap_err(report.to_string()),
+            None => report,
+        }
+    }
+
+    /// Waits until the boundary stands, or a signal comes.
+    async fn entered(&mut self, signals: &mut Signals) -> Result<()> {
+        if let Some(task) = &mut self.entering {
+            let entered = signals.unless_interrupted(task).await?;
+            self.entering = None;
+            let (boundary, identity) = entered.wrap_err("the git boundary could not be made")??;
+            self.boundary = Some((Arc::new(boundary), identity));
+        }
+        Ok(())
+    }
+
+    fn git_parts(&self) -> Vec<GitPart> {
+        let mounts = self.boundary.as_ref().map(|(boundary, _)| boundary.mounts()).unwrap_or_default();
+        mounts.into_iter().map(|m| GitPart { source: m.source, target: m.target, writable: m.writable }).collect()
+    }
+
+    /// Takes everything down. Failures here are said and change no exit code.
+    async fn strike(mut self, interrupted: bool) {
+        // Where the run ended before it needed the boundary. Once a signal asked for the end, git gets a moment to finish
+        // what it has begun; what it leaves after that is taken away by the next command.
+        let patience = if interrupted { supervisor::GRACE } else { Duration::MAX };
+        let boundary = match (self.boundary.take(), self.entering.take()) {
+            (None, Some(task)) => match tokio::time::timeout(patience, task).await {
+                Ok(Ok(Ok((boundary, identity)))) => Some((Arc::new(boundary), identity)),
+                // Why that failed is not why we are here.
+                _ => None,
+            },
+            (boundary, _) => boundary,
+        };
+        let companions = std::mem::take(&mut self.companions);
+        // Git knows nothing of the backend's things, and they nothing of git's.
+        let (left, ()) = tokio::join!(
+            async {
+                match boundary {
+                    Some((boundary, _)) => Some(leave(boundary).await),
+                    None => None,
+                }
+            },
+            self.release()
+        );
+        match left {
+            Some(Ok(imported)) => report(&imported),
+            Some(Err(e)) => crate::ui::warning(&format!("{e:#}")),
+            None => {}
+        }
+        companions.done().await;
+    }
+
+    /// Gives back what the backend made, and then forgets it.
+    async fn release(mut self) {
+        if let Some(instance) = self.instance.take() {
+            let run = self.run.as_ref().map(|r| r.id().to_owned()).unwrap_or_default();
+            let request = ReleaseRequest { settings: self.settings.value.clone(), instance, run };
+            if let Err(e) = self.backend.release(request).await {
+                crate::ui::raw_error(&crate::error::render(&from_backend(&e)));
+            }
+        }
+        if let Some(run) = self.run.take()
+            && let Err(e) = run.end()
+        {
+            crate::ui::warning(&format!("cannot remove the run's directory: {e}"));
+        }
+    }
+}
+
+/// Leaves the boundary; an import that is still under way on another thread holds it a little longer.
+async fn leave(boundary: Arc<Boundary>) -> Result<Imported> {
+    let task = tokio::task::spawn_blocking(move || {
+        let mut boundary = boundary;
+        loop {
+            match Arc::try_unwrap(boundary) {
+                Ok(boundary) => return boundary.leave(),
+                Err(shared) => boundary = shared,
+            }
+            std::thread::yield_now();
+        }
+    });
+    task.await.wrap_err("the last import failed")?.map_err(|e| Report::new(e).wrap_err("the last import failed"))
+}
+
+/// Keeps the record up to date.
+struct Watching<'a> {
+    run: Option<&'a mut Run>,
+}
+
+impl Observer for Watching<'_> {
+    fn first_process(&mut self, pid: Option<u32>) {
+        if let (Some(run), Some(process)) = (&mut self.run, pid.and_then(ProcessIdentity::of)) {
+            let _disk_full = run.update(|r| r.first_process = Some(process));
+        }
+    }
+
+    fn started(&mut self) {}
+
+    fn warn(&mut self, text: &str) {
+        crate::ui::warning(text);
+    }
+}
+
+fn record(run: &str, purpose: Purpose, backend: &str, place: &Place, settings: &Settings) -> Record {
+    Record {
+        run: run.to_owned(),
+        purpose,
+        backend: backend.to_owned(),
+        instance: None,
+        supervisor: ProcessIdentity::own(),
+        first_process: None,
+        repository: place.repository.common_dir.clone(),
+        worktree: place.repository.worktree.clone(),
+        cwd: place.cwd.clone(),
+        started: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
+        settings: settings.value.clone(),
+    }
+}

@@ -1,0 +1,115 @@
+//! From the configuration, the checkout and the backend's answers to what `spec` composes: the spec's ingredients and
+//! the guest's variables. The same for a run, a joining command and a dry run.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use color_eyre::eyre::Result;
+use workmux_plugin_api::{Instance, Mount, Network, Purpose, SandboxSpec, Settings, User};
+
+use super::Place;
+use super::agent::Command;
+use crate::config::Config;
+use crate::config::types::NetworkPolicy;
+use crate::git::Identity;
+use crate::spec::{self, Checkout, Guard, GuestEnvironment, Parts, Protected, Rpc, Variable, Wishes};
+use crate::surroundings::Surroundings;
+
+pub(super) fn extra_mounts(config: &Config, surroundings: &Surroundings) -> Vec<Mount> {
+    let home = &surroundings.home;
+    config
+        .sandbox
+        .extra_mounts
+        .iter()
+        .map(|m| {
+            if m.writable {
+                Mount::read_write(m.host(home), m.guest(home))
+            } else {
+                Mount::read_only(m.host(home), m.guest(home))
+            }
+        })
+        .collect()
+}
+
+#[expect(clippy::too_many_arguments, reason = "the spec is made of all this")]
+pub(super) fn build_spec(
+    run: &str,
+    purpose: Purpose,
+    place: &Place,
+    config: &Config,
+    command: &Command,
+    surroundings: &Surroundings,
+    parts: Parts,
+    settings: &Settings,
+    scratch: PathBuf,
+) -> Result<SandboxSpec> {
+    let repository = &place.repository;
+    let checkout = Checkout {
+        worktree: repository.worktree.clone(),
+        cwd: place.cwd.clone(),
+        main: repository.main_checkout.clone().filter(|m| *m != repository.worktree && m.is_dir()),
+        git: vec![repository.common_dir.clone(), repository.admin_dir.clone(), repository.worktree.join(".git")],
+    };
+    let guard = Guard::new(Protected {
+        home: Some(surroundings.home.clone()),
+        own: vec![
+            surroundings.config_home.join("workmux"),
+            surroundings.state.clone(),
+            surroundings.cache.clone(),
+            surroundings.data_home.join("workmux"),
+        ],
+    });
+    let wishes = Wishes {
+        run,
+        purpose,
+        agent: command.row.name,
+        program: command.program.clone(),
+        image: config.sandbox.image.clone(),
+        home: &surroundings.home,
+        user: User { uid: surroundings.uid, gid: surroundings.gid },
+        search_path: &surroundings.search_path,
+        scratch,
+        network: match config.sandbox.network.policy {
+            NetworkPolicy::Allow => Network::Allow,
+            // A list is refused earlier; without one nothing is allowed.
+            NetworkPolicy::Deny => Network::None,
+        },
+        demands: &settings.demands,
+    };
+    for name in &settings.demands.masks {
+        if !repository.worktree.join(name).exists() {
+            crate::ui::warning(&format!(
+                "'{}' is to be hidden from the sandbox but does not exist",
+                crate::text::line(name)
+            ));
+        }
+    }
+    spec::build(&checkout, parts, &guard, wishes)
+}
+
+pub(super) fn variables(
+    place: &Place,
+    config: &Config,
+    command: &Command,
+    instance: &Instance,
+    identity: &Identity,
+    token: Option<&str>,
+    bin: &Path,
+) -> Vec<Variable> {
+    GuestEnvironment {
+        backend: &instance.env,
+        bin: Some(bin),
+        agent: &command.env,
+        set: &config.sandbox.env,
+        pass: &config.sandbox.env_passthrough,
+        worktree: &place.repository.worktree,
+        name: identity.name.as_deref(),
+        email: identity.email.as_deref(),
+        rpc: token.map(|token| Rpc { token, address: None }),
+    }
+    .variables(&|name: &str| -> Option<OsString> { std::env::var_os(name) })
+}
+
+pub(super) fn assignment(variable: &Variable) -> Vec<u8> {
+    [variable.name.as_bytes(), b"=", variable.value.as_bytes()].concat()
+}

@@ -1,0 +1,31 @@
+//! The `workmux` program as a library: `main.rs` only calls [`run`].
+//!
+//! `commands` read flags and ask `routing` for a backend; `launch` puts a sandboxed command together; `plugins` finds,
+//! checks and loads backends; `spec` says what a sandbox must look like; `git` is all host git and the boundary around
+//! it; `supervisor` owns one running command and knows neither flags nor plugins; `rpc` answers the guest;
+//! `multiplexer` shows its status; `config` reads files; `runs` keeps the records of what runs.
+
+pub mod agents;
+pub mod cli;
+pub mod commands;
+pub mod config;
+pub mod error;
+pub mod git;
+pub mod launch;
+pub mod multiplexer;
+pub mod mutant;
+pub mod plugins;
+pub mod routing;
+pub mod rpc;
+pub mod runs;
+pub mod spec;
+pub mod supervisor;
+pub mod surroundings;
+pub mod text;
+pub mod tool;
+pub mod ui;
+
+/// Runs the program on this process's command line.
+pub fn run() -> std::process::ExitCode {
+    commands::run(std::env::args_os().collect())
+}

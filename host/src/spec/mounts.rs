@@ -1,0 +1,158 @@
+//! Which host paths a guest sees, and in which order: pure but for the checks of [`Guard`].
+
+use std::path::PathBuf;
+
+use color_eyre::eyre::Result;
+use workmux_plugin_api::{Access, Mount};
+
+use super::{Checkout, Guard};
+use crate::error::hinted;
+
+/// A part of the git boundary.
+#[derive(Debug, Clone)]
+pub struct GitPart {
+    /// On the host.
+    pub source: PathBuf,
+    /// In the guest.
+    pub target: PathBuf,
+    /// Whether the guest may write it; then it is private to the guest and not the repository's own.
+    pub writable: bool,
+}
+
+/// An agent's settings in the guest. Targets begin with `~/`.
+#[derive(Debug, Clone)]
+pub struct AgentFiles {
+    /// On the host; exists.
+    pub source: PathBuf,
+    /// In the guest.
+    pub target: PathBuf,
+    /// Whether the guest may write it.
+    pub writable: bool,
+}
+
+/// What is mounted besides the checkout itself.
+#[derive(Debug, Clone, Default)]
+pub struct Parts {
+    /// From the git boundary.
+    pub git: Vec<GitPart>,
+    /// `sandbox.extra_mounts`, expanded.
+    pub extra: Vec<Mount>,
+    /// The agent's settings.
+    pub agent: Vec<AgentFiles>,
+    /// The host's own: sockets and the guest program.
+    pub own: Vec<Mount>,
+}
+
+/// All mounts, parents before children. Where two have the same target the git boundary and the host's own win.
+pub(super) fn compose(checkout: &Checkout, parts: Parts, guard: &Guard) -> Result<Vec<Mount>> {
+    let mut mounts: Vec<Mount> = Vec::new();
+    for mount in parts.extra {
+        plain(&mount.source)?;
+        plain(&mount.target)?;
+        guard.extra(&mount, checkout)?;
+        mounts.push(mount);
+    }
+    if let Some(main) = checkout.main.as_ref().filter(|main| **main != checkout.worktree) {
+        mounts.push(Mount::read_only(main, main));
+    }
+    mounts.push(Mount::read_write(&checkout.worktree, &checkout.worktree));
+    mounts.extend(parts.agent.into_iter().map(|a| mount(a.source, a.target, a.writable)));
+    mounts.extend(parts.git.into_iter().map(|g| mount(g.source, g.target, g.writable)));
+    mounts.extend(parts.own);
+    for mount in &mounts {
+        plain(&mount.source)?;
+        plain(&mount.target)?;
+    }
+    Ok(ordered(mounts))
+}
+
+fn mount(source: PathBuf, target: PathBuf, writable: bool) -> Mount {
+    Mount { source, target, access: if writable { Access::ReadWrite } else { Access::ReadOnly } }
+}
+
+/// Sorted by target, component by component, so that a parent comes before what lies in it; of equal targets the last
+/// given stays.
+fn ordered(mut mounts: Vec<Mount>) -> Vec<Mount> {
+    mounts.sort_by(|a, b| a.target.components().cmp(b.target.components()));
+    let mut kept: Vec<Mount> = Vec::new();
+    for mount in mounts {
+        match kept.last_mut() {
+            Some(last) if last.target == mount.target => *last = mount,
+            _ => kept.push(mount),
+        }
+    }
+    kept
+}
+
+/// A path every backend can carry: UTF-8, no newline (NUL cannot be).
+fn plain(path: &std::path::Path) -> Result<()> {
+    match path.to_str() {
+        Some(text) if !text.contains('\n') => Ok(()),
+        _ => Err(hinted(
+            format!(
+                "the path {} cannot be mounted: it holds a newline or is not UTF-8",
+                crate::text::quote(path.as_os_str())
+            ),
+            "rename it, or work in another place",
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Protected;
+    use super::*;
+
+    fn shown(mounts: &[Mount]) -> Vec<String> {
+        mounts
+            .iter()
+            .map(|m| {
+                let mode = if m.access == Access::ReadWrite { "rw" } else { "ro" };
+                format!("{mode} {} <- {}", m.target.display(), m.source.display())
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_linked_worktree_with_its_git_parts() {
+        let checkout = Checkout {
+            worktree: "/p/wt/feature x".into(),
+            cwd: "/p/wt/feature x/sub".into(),
+            main: Some("/p/main".into()),
+            git: vec!["/p/main/.git".into()],
+        };
+        let parts = Parts {
+            git: vec![
+                GitPart { source: "/s/guest".into(), target: "/p/main/.git".into(), writable: true },
+                GitPart {
+                    source: "/p/main/.git/objects".into(),
+                    target: "/p/main/.git/host-objects".into(),
+                    writable: false,
+                },
+                GitPart {
+                    source: "/p/wt/feature x/.git".into(),
+                    target: "/p/wt/feature x/.git".into(),
+                    writable: false,
+                },
+            ],
+            extra: Vec::new(),
+            agent: vec![AgentFiles { source: "/h/.claude".into(), target: "~/.claude".into(), writable: true }],
+            own: vec![Mount::read_only("/s/sock", "/run/workmux/sock")],
+        };
+        insta::assert_debug_snapshot!(shown(&compose(&checkout, parts, &Guard::new(Protected::default())).unwrap()));
+    }
+
+    #[test]
+    fn p08_a_path_no_backend_can_carry_is_refused_before_anything_starts() {
+        use std::os::unix::ffi::OsStringExt as _;
+        for bytes in [&b"/a\nb"[..], b"/a\xffb"] {
+            let path = PathBuf::from(std::ffi::OsString::from_vec(bytes.to_vec()));
+            let checkout = Checkout { worktree: path.clone(), cwd: path, main: None, git: vec![] };
+            assert!(compose(&checkout, Parts::default(), &Guard::new(Protected::default())).is_err());
+        }
+        for odd in ["/a b", "/a,b", "/a'b\"c", "/a:b=c", "/ü", "/a\\b\tc"] {
+            let checkout = Checkout { worktree: odd.into(), cwd: odd.into(), main: None, git: vec![] };
+            assert_eq!(compose(&checkout, Parts::default(), &Guard::new(Protected::default())).unwrap().len(), 1);
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! The supervisor's end of the conversation with the first process: accept one connection, send the start, read frames.
+//!
+//! The open connection is the guest's lifeline: dropping [`Guest`] ends everything inside.
+
+use std::io;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{UnixListener, UnixStream};
+use workmux_guest::control::{FromGuest, Start, ToGuest, VERSION};
+
+/// Nothing the first process says is longer; a guest that took it over gets no more of our memory than this.
+const MAX_BUFFERED: usize = 64 * 1024;
+
+/// The first process, before and after it has connected.
+pub(super) struct Guest {
+    listener: Option<UnixListener>,
+    stream: Option<UnixStream>,
+    start: Option<Start>,
+    buffer: Vec<u8>,
+    greeted: bool,
+}
+
+impl Guest {
+    pub(super) fn new(listener: UnixListener, start: Start) -> Self {
+        Self { listener: Some(listener), stream: None, start: Some(start), buffer: Vec::new(), greeted: false }
+    }
+
+    pub(super) fn connected(&self) -> bool {
+        self.stream.is_some()
+    }
+
+    /// Its process id as this machine sees it.
+    pub(super) fn pid(&self) -> Option<u32> {
+        let pid = self.stream.as_ref()?.peer_cred().ok()?.pid()?;
+        u32::try_from(pid).ok().filter(|pid| *pid > 0)
+    }
+
+    /// Tells it what to run. Once.
+    pub(super) async fn start(&mut self) -> io::Result<()> {
+        match self.start.take() {
+            Some(start) => self.send(&ToGuest::Start(start)).await,
+            None => Err(io::Error::other("the first process asked twice what to run")),
+        }
+    }
+
+    pub(super) async fn send(&mut self, message: &ToGuest) -> io::Result<()> {
+        match &mut self.stream {
+            Some(stream) => stream.write_all(&message.encode()).await,
+            None => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+
+    /// The next frame, pending for ever without a guest. An error ends the conversation: `None` is its plain end.
+    /// Cancel-safe: what was read stays in the buffer.
+    pub(super) async fn next(guest: &mut Option<Self>) -> Result<FromGuest, Option<io::Error>> {
+        match guest {
+            Some(guest) => guest.frame().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    async fn frame(&mut self) -> Result<FromGuest, Option<io::Error>> {
+        if let Some(listener) = &self.listener {
+            let (stream, _) = listener.accept().await.map_err(Some)?;
+            // Whoever connects first is the first process: nothing else runs in the guest yet. Nobody comes second.
+            self.listener = None;
+            self.stream = Some(stream);
+        }
+        let Some(stream) = &mut self.stream else { return Err(None) };
+        loop {
+            match FromGuest::take_from(&mut self.buffer).map_err(Some)? {
+                Some(FromGuest::Hello { version }) if version != VERSION => {
+                    let why = format!("it speaks version {version} of our conversation, this workmux {VERSION}");
+                    return Err(Some(io::Error::other(why)));
+                }
+                Some(hello @ FromGuest::Hello { .. }) if !self.greeted => {
+                    self.greeted = true;
+                    return Ok(hello);
+                }
+                Some(_) if !self.greeted => return Err(Some(io::Error::other("it did not say hello first"))),
+                Some(frame) => return Ok(frame),
+                None if self.buffer.len() >= MAX_BUFFERED => return Err(Some(io::Error::other("it says too much"))),
+                None => {
+                    if stream.read_buf(&mut self.buffer).await.map_err(Some)? == 0 {
+                        return Err(None);
+                    }
+                }
+            }
+        }
+    }
+}

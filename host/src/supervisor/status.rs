@@ -1,0 +1,94 @@
+//! How a command ended, whose status that is, and the exit code it becomes.
+
+use color_eyre::eyre::{Report, Result};
+use workmux_plugin_api::{Ended, Origin, Plan};
+
+use crate::error::hinted;
+use crate::plugins::CallError;
+
+/// How the guest's command ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Status {
+    /// By itself, with this code.
+    Exited(u8),
+    /// By this signal, or the supervisor was ended by it.
+    Signaled(i32),
+    /// It could not be started: 127 not found, 126 not executable.
+    NotStarted {
+        /// The exit code.
+        code: u8,
+        /// Why; cleaned.
+        reason: String,
+    },
+}
+
+impl Status {
+    /// The exit code of `agent`, `shell` and `run`.
+    pub fn code(&self) -> u8 {
+        match self {
+            Self::Exited(code) | Self::NotStarted { code, .. } => *code,
+            Self::Signaled(signal) => 128u8.saturating_add(u8::try_from(*signal).unwrap_or(127)),
+        }
+    }
+}
+
+/// How the backend's program (or session) ended.
+#[derive(Debug)]
+pub(super) enum ProgramEnd {
+    Process(std::process::ExitStatus),
+    Session(Result<Ended, CallError>),
+    Lost(std::io::Error),
+}
+
+impl ProgramEnd {
+    /// What the end means where no first process spoke. `direct`: none was expected, the program runs the command
+    /// itself; otherwise it failed, or the guest ended its own first process.
+    pub(super) fn verdict(self, backend: &str, plan: Option<&Plan>, direct: bool) -> Result<Status> {
+        use std::os::unix::process::ExitStatusExt as _;
+        match self {
+            Self::Process(status) if direct => match (status.code(), status.signal()) {
+                (Some(code), _) => {
+                    let code = u8::try_from(code).unwrap_or(u8::MAX);
+                    if plan.and_then(|p| p.failure_codes_from).is_some_and(|from| code >= from) {
+                        return Err(Report::msg(format!(
+                            "backend '{backend}' failed to run the command (code {code})"
+                        )));
+                    }
+                    Ok(Status::Exited(code))
+                }
+                (None, Some(signal)) => Ok(Status::Signaled(signal)),
+                (None, None) => Err(Report::msg("the command ended without a status")),
+            },
+            Self::Process(status) => Err(hinted(
+                format!("backend '{backend}' ended before it could say how the command ended ({status})"),
+                "its own message stands above; see what was run: workmux sandbox shell --dry-run",
+            )),
+            Self::Session(Ok(ended)) => match (ended.origin, ended.code, ended.signal) {
+                (Origin::Guest, Some(code), None) => Ok(Status::Exited(code)),
+                (Origin::Guest, None, Some(signal)) if (1..=64).contains(&signal) => Ok(Status::Signaled(signal)),
+                (Origin::Backend, _, _) => Err(Report::msg(format!("backend '{backend}' failed to run the command"))),
+                _ => Err(Report::msg(format!("backend '{backend}' answered with an impossible status"))),
+            },
+            Self::Session(Err(e)) => Err(crate::error::from_backend(&e)),
+            Self::Lost(e) => Err(Report::new(e).wrap_err(format!("lost the program of backend '{backend}'"))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p61_codes_and_signals_are_two_things() {
+        for code in [0, 1, 2, 42, 125, 126, 127, 130, 137, 255] {
+            assert_eq!(Status::Exited(code).code(), code);
+        }
+        assert_eq!(Status::Signaled(9).code(), 137);
+        assert_eq!(Status::Signaled(2).code(), 130);
+        let impossible = Ended { origin: Origin::Guest, code: Some(1), signal: Some(9) };
+        assert!(ProgramEnd::Session(Ok(impossible)).verdict("acme", None, true).is_err());
+        let huge = Ended { origin: Origin::Guest, code: None, signal: Some(1 << 20) };
+        assert!(ProgramEnd::Session(Ok(huge)).verdict("acme", None, true).is_err());
+    }
+}

@@ -1,0 +1,34 @@
+#![doc = include_str!("../README.md")]
+#![warn(missing_docs)]
+
+pub mod abi;
+mod backend;
+mod context;
+mod error;
+mod exec;
+pub mod manifest;
+mod settings;
+mod spec;
+mod word;
+
+pub use async_trait::async_trait;
+pub use backend::{Attach, Backend, Capability, Images, Install, Instances, Transport};
+pub use context::{Context, Level, Tool, ToolOutput};
+pub use error::{Error, ErrorKind, Result};
+pub use exec::{
+    AttachRequest, Companion, Ended, Exec, ExecRequest, GuestCommand, Instance, Origin, Plan, PrepareRequest,
+    ReleaseRequest, Route, RouteRequest, Session, Stdio, ToolCall,
+};
+pub use manifest::{Isolation, Manifest, PROTOCOL};
+pub use settings::{CheckRequest, Demands, Finding, Refusal, Settings, SettingsRequest};
+pub use spec::{
+    Access, Features, Limit, LimitKind, Limits, Mask, MaskKind, Mount, Network, Policy, Purpose, SandboxSpec, User,
+};
+pub use word::Word;
+
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::abi::export::{create, probe};
+    pub use crate::abi::{BackendRootRef, header};
+    pub use crate::manifest::{EmbeddedManifest, embed};
+}

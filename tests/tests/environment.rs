@@ -1,0 +1,167 @@
+//! Variables in both directions: what is meant for a guest arrives byte for byte, and nothing else does.
+
+use workmux_tests::{World, processes, require_engine, wait_until};
+
+const ODD: &str = "a  b\n$(touch canary) `c` \"d\" 'e' \\ = ü\u{202e} #;|&\t~ ";
+
+#[test]
+fn p30_values_reach_the_guest_byte_for_byte() {
+    require_engine!("bubblewrap");
+    let world = World::new();
+    let quoted = serde_json::to_string(ODD).unwrap();
+    world.user_config(&format!(
+        "sandbox:\n  backend: bubblewrap\n  env: {{ SET: {quoted}, EMPTY: '' }}\n  env_passthrough: [PASSED, ABSENT]\n"
+    ));
+    let script = "for name in SET PASSED EMPTY; do eval \"printf '%s|' \\\"\\$$name\\\"\"; done; \
+                  test -z \"${ABSENT+x}\" && test -n \"${EMPTY+x}\" && printf right";
+    for command in ["shell", "agent"] {
+        let words = ["sandbox", command, "--", "sh", "-c", script];
+        let run = world.workmux(&words).env("PASSED", ODD).run().ok();
+        assert_eq!(run.stdout, format!("{ODD}|{ODD}||right"), "{command}");
+    }
+    assert!(!world.main().join("canary").exists());
+    // What cannot be a variable's name is refused with its place, before anything starts.
+    for name in ["A-B", "1A", "A B", "A=B"] {
+        world.user_config(&format!("sandbox:\n  backend: bubblewrap\n  env: {{ '{name}': x }}\n"));
+        world.shell(&["true"]).run().code(125).warns("config.yaml:3: 'sandbox.env'");
+    }
+}
+
+#[test]
+fn p69_no_variable_passes_by_accident() {
+    require_engine!("bubblewrap");
+    let world = World::bubblewrap();
+    let sentinels = [
+        "GITHUB_TOKEN",
+        "NPM_TOKEN",
+        "ANTHROPIC_API_KEY",
+        "AWS_SECRET_ACCESS_KEY",
+        "SSH_AUTH_SOCK",
+        "DOCKER_HOST",
+        "LD_PRELOAD",
+        "LD_LIBRARY_PATH",
+        "BASH_ENV",
+        "ENV",
+        "PYTHONPATH",
+        "NODE_OPTIONS",
+        "GIT_DIR",
+        "GIT_WORK_TREE",
+        "GIT_CONFIG_GLOBAL",
+        "GIT_SSH_COMMAND",
+        "GIT_EXTERNAL_DIFF",
+        "WM_RPC_TOKEN",
+        "WM_RPC_HOST",
+        "WM_SANDBOX_GUEST",
+        "WORKMUX_SOMETHING",
+        "XDG_RUNTIME_DIR",
+        "DBUS_SESSION_BUS_ADDRESS",
+        "DISPLAY",
+        "TMUX",
+        "TMUX_PANE",
+        "http_proxy",
+        "ODD-NAME",
+        "SOMETHING_ELSE",
+    ];
+    for command in ["shell", "agent"] {
+        // As the kernel shows it.
+        let script = "tr '\\0' '\\n' < /proc/self/environ";
+        let run = world.workmux(&["sandbox", command, "--", "sh", "-c", script]);
+        let run = sentinels.iter().fold(run, |run, name| run.env(name, "/sentinel"));
+        let run = run.run().ok();
+        assert!(!run.stdout.contains("sentinel"), "{run}");
+        let allowed = ["TERM", "COLORTERM", "HOME", "PATH", "USER", "LOGNAME", "SHELL", "LANG", "PWD"];
+        for line in run.stdout.lines() {
+            let name = line.split('=').next().unwrap();
+            let ours = name.starts_with("GIT_CONFIG_") || name == "WM_SANDBOX_GUEST" || name.starts_with("WM_RPC_");
+            assert!(allowed.contains(&name) || ours, "{command}: {line}");
+            assert!(command == "agent" || !name.starts_with("WM_RPC_"), "{line}");
+        }
+    }
+}
+
+#[test]
+fn p69_the_hosts_git_hears_nothing_of_the_callers_variables() {
+    require_engine!("bubblewrap");
+    let world = World::bubblewrap();
+    let canary = world.home().join("canary");
+    let touch = format!("touch {}", canary.display());
+    let variables = [
+        ("GIT_DIR", "/nonexistent"),
+        ("GIT_EXTERNAL_DIFF", &touch),
+        ("GIT_SSH_COMMAND", &touch),
+        ("GIT_EDITOR", &touch),
+        ("GIT_PAGER", &touch),
+        ("GIT_CONFIG_COUNT", "1"),
+        ("GIT_CONFIG_KEY_0", "core.fsmonitor"),
+        ("GIT_CONFIG_VALUE_0", &touch),
+        ("GIT_TRACE", "/dev/stderr"),
+    ];
+    let run = world.agent(&["sh", "-c", "echo x > x && git add x && git commit -qm x && git log --format=%s"]);
+    let run = run.envs(variables).run().ok();
+    assert_eq!((run.stdout.as_str(), run.stderr.as_str()), ("x\nfirst\n", ""));
+    assert_eq!(world.git(&world.main(), &["log", "-1", "--format=%s"]).ok().stdout, "x\n");
+    assert!(!canary.exists());
+}
+
+#[test]
+fn p69_the_users_own_identity_signs_the_guests_commits_and_nothing_more_of_its_settings_is_there() {
+    require_engine!("bubblewrap");
+    let world = World::bubblewrap();
+    let extra = "[alias]\n\tboom = !touch canary\n[credential]\n\thelper = store\n[url \"https://u:secret@x/\"]\n\tinsteadOf = x:\n";
+    let mut config = world.read(world.home().join(".gitconfig"));
+    config.push_str(extra);
+    world.write(world.home().join(".gitconfig"), config);
+    let run = world.shell(&["git", "config", "--list", "--show-origin"]).run().ok();
+    for part in ["user.name=Test", "user.email=test@example.invalid", "safe.directory="] {
+        assert!(run.stdout.contains(part), "{run}");
+    }
+    run.never_says("secret").never_says("boom").never_says("credential");
+}
+
+#[test]
+fn p44_the_token_is_nowhere_but_in_its_guest() {
+    require_engine!("bubblewrap");
+    let world = World::bubblewrap();
+    let dir = world.worktree("topic");
+    let waiting = world.waiting("agent", &dir, "");
+    // A second guest: it has a token of its own, and the first one's is not to be seen from it either.
+    let second =
+        world.agent(&["sh", "-c", "echo $WM_RPC_TOKEN; ps axe 2>/dev/null; cat /proc/*/environ 2>/dev/null; true"]);
+    let second = second.run().ok();
+
+    let guest = workmux_tests::family(waiting.pid());
+    let environ = |pid: nix::unistd::Pid| std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    let token = guest.iter().find_map(|process| {
+        let environ = String::from_utf8_lossy(&environ(process.pid)).into_owned();
+        environ.split('\0').find_map(|pair| pair.strip_prefix("WM_RPC_TOKEN=").map(str::to_owned))
+    });
+    let token = token.expect("the guest has a token");
+    assert_eq!(token.len(), 64);
+    assert!(!second.stdout.contains(&token), "{second}");
+    assert!(!second.stdout.starts_with(&token[..8]));
+
+    let everywhere = || {
+        for process in processes() {
+            assert!(!process.words.contains(&token), "{process:?}");
+        }
+        let grep = world.program("grep").args(["-rlaFI", "-e", &token]).arg(world.home()).run();
+        assert_eq!(grep.stdout, "", "{grep}");
+        for process in processes().iter().filter(|p| p.words.contains("bwrap") || p.words.contains("workmux init")) {
+            assert!(!String::from_utf8_lossy(&environ(process.pid)).contains(&token), "{process:?}");
+        }
+    };
+    everywhere();
+    // A token that is refused does not end up in the log either.
+    let socket = std::fs::read_dir(world.state().join("runs")).unwrap().flatten();
+    let socket = socket.map(|run| run.path().join("sock/rpc")).find(|path| path.exists()).expect("a socket");
+    let mut stream = std::os::unix::net::UnixStream::connect(&socket).expect("its own user may connect");
+    use std::io::{Read, Write};
+    writeln!(stream, "{{\"token\":\"{}\"}}", token.chars().rev().collect::<String>()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.contains("Invalid token") && !answer.contains(&token[..16]), "{answer}");
+    let finished = waiting.go_on().wait().ok();
+    assert!(!finished.stderr.contains(&token));
+    wait_until("nothing to be left", || world.residue().is_empty());
+    everywhere();
+}

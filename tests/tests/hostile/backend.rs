@@ -1,0 +1,192 @@
+//! P72 to P80: a backend that is wrong on purpose costs one command and one clear message, and nothing else.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use workmux_tests::{Finished, World, require_engine};
+
+fn world() -> (World, PathBuf) {
+    let world = World::new();
+    world.user_config("sandbox: { enabled: true, backend: bubblewrap, network: { policy: deny } }");
+    let library = world.install_plugin("hostile");
+    world.workmux(&["plugin", "trust", library.to_str().expect("UTF-8")]).run().ok();
+    (world, library)
+}
+
+fn sin(world: &World, wish: &str) -> Finished {
+    let words = ["sandbox", "shell", "--backend", "hostile", "--", "true"];
+    world.workmux(&words).env("WORKMUX_HOSTILE", wish).run()
+}
+
+/// Short, clean, and nothing of the run left.
+fn one_clear_message(world: &World, wish: &str, finished: &Finished) {
+    let context = format!("{wish}: {finished}");
+    assert!(!finished.stderr.is_empty(), "{context}");
+    assert!(finished.stderr.lines().count() <= 40, "{context}");
+    assert!(finished.stderr.len() <= 20_000, "{} bytes: {wish}", finished.stderr.len());
+    let odd = |c: char| (c.is_control() && c != '\n') || ('\u{202a}'..='\u{202e}').contains(&c);
+    assert!(!finished.stderr.contains(odd) && !finished.stdout.contains(odd), "{context}");
+    let runs = std::fs::read_dir(world.state().join("runs")).into_iter().flatten().flatten();
+    assert_eq!(runs.count(), 0, "{context}");
+    let git = std::fs::read_dir(world.state().join("git")).into_iter().flatten().flatten();
+    assert_eq!(git.count(), 0, "{context}");
+}
+
+#[test]
+fn p76_to_p80_each_sin_costs_one_command() {
+    require_engine!("bubblewrap");
+    let (world, _) = world();
+    let sins = [
+        "panic@settings",
+        "panic@rpc_route",
+        "panic@prepare",
+        "panic@exec",
+        "panic-later@prepare",
+        "panic-payload@prepare",
+        "panic-drop@prepare",
+        "exit@prepare",
+        "abort@prepare",
+        "segv@exec",
+        "overflow@prepare",
+        "exit@settings",
+        "mask-up",
+        "mask-absolute",
+        "mask-empty",
+        "masks",
+        "refusal",
+        "no-mounts",
+        "no-network",
+        "wide",
+        "wide-six",
+        "wide-mapped",
+        "multicast",
+        "host-option",
+        "host-lines",
+        "name-empty",
+        "name-escape",
+        "name-option",
+        "name-long",
+        "home-relative",
+        "home-up",
+        "variable",
+        "error-escape",
+        "program-empty",
+        "program-relative",
+        "program-up",
+        "program-nul",
+        "argument-nul",
+        "cwd-relative",
+        "cwd-nul",
+        "plan-variable",
+        "companion",
+        "companions",
+        "cleanup",
+        "arguments",
+        "end-nothing@session",
+        "end-both@session",
+        "end-zero@session",
+        "end-signal@session",
+        "end-negative@session",
+    ];
+    for wish in sins {
+        let started = Instant::now();
+        let finished = sin(&world, wish);
+        assert_eq!(finished.code, Some(125), "{wish}: {finished}");
+        assert!(finished.stderr.contains("hostile"), "the backend is not named: {wish}: {finished}");
+        assert!(started.elapsed() < Duration::from_secs(20), "{wish}");
+        // A process that died could not tidy up: the next command does.
+        world.workmux(&["sandbox", "shell", "--", "true"]).run().ok();
+        one_clear_message(&world, wish, &finished);
+        assert!(!world.git_dir().join("refs/wm").exists());
+    }
+    world.workmux(&["plugin", "list"]).run().ok().says("hostile").says("bubblewrap");
+    world.git(&world.main(), &["fsck", "--strict"]).ok();
+}
+
+#[test]
+fn p77_floods_are_cut() {
+    require_engine!("bubblewrap");
+    let (world, _) = world();
+    for wish in ["flood@prepare", "notes", "flood@settings", "tool-many@prepare"] {
+        let finished = sin(&world, wish);
+        world.workmux(&["sandbox", "shell", "--", "true"]).run().ok();
+        // Some lines a second may come through; what a flood says, and how long its lines are, is cut.
+        let (lines, longest) = (finished.stderr.lines().count(), finished.stderr.lines().map(str::len).max());
+        assert!(lines < 1000 && longest.is_some_and(|n| n < 2000), "{wish}: {lines} lines, the longest of {longest:?}");
+        assert!(!finished.stderr.contains(|c: char| c.is_control() && c != '\n'), "{wish}");
+    }
+}
+
+#[test]
+fn p72_plugins_in_wrong_places_are_not_loaded_and_said_why() {
+    let (world, library) = world();
+    let bytes = std::fs::read(&library).unwrap();
+    let name = library.file_name().unwrap();
+    std::fs::remove_file(&library).unwrap();
+    let topic = world.worktree("topic");
+    for place in [
+        topic.clone(),
+        topic.join(".workmux/plugins"),
+        topic.join("plugins"),
+        topic.join("lib/workmux/plugins"),
+        world.main().join("plugins"),
+    ] {
+        world.write(place.join(name), &bytes);
+    }
+    let words = ["sandbox", "shell", "--backend", "hostile", "--", "true"];
+    for variables in [
+        vec![],
+        vec![("WORKMUX_PLUGIN_PATH", "plugins")],
+        vec![("WORKMUX_PLUGIN_PATH", ".")],
+        vec![("LD_LIBRARY_PATH", "plugins")],
+    ] {
+        let finished = world.workmux(&words).dir(&topic).envs(variables).env("WORKMUX_HOSTILE", "exit@create").run();
+        assert_eq!(finished.code, Some(125), "{finished}");
+        finished.warns("hostile");
+    }
+    // A project can name no library.
+    world.write(topic.join(".workmux.yaml"), "sandbox: { backend: ./plugins/libworkmux_backend_hostile.so }");
+    let finished = world.workmux(&["sandbox", "shell", "--", "true"]).dir(&topic).run();
+    assert!(finished.code == Some(0) || finished.code == Some(125), "{finished}");
+    // A folder that others can write.
+    let open = world.home().join("open");
+    world.write(open.join(name), &bytes);
+    world.program("chmod").arg("777").arg(&open).run().ok();
+    let listed = world.workmux(&["plugin", "list"]).env("WORKMUX_PLUGIN_PATH", &open).run().ok();
+    assert!(listed.stdout.contains("hostile") || listed.stderr.contains("hostile"), "{listed}");
+    let finished = world.workmux(&words).env("WORKMUX_PLUGIN_PATH", &open).run();
+    assert_eq!(finished.code, Some(125), "{finished}");
+}
+
+#[test]
+fn p74_a_changed_plugin_is_refused_until_it_is_trusted_again() {
+    require_engine!("bubblewrap");
+    let (world, library) = world();
+    assert_eq!(sin(&world, "nothing").code, Some(125), "its plan runs no guest of ours");
+    let mut bytes = std::fs::read(&library).unwrap();
+    bytes.push(0);
+    world.write(&library, &bytes);
+    let finished = sin(&world, "exit@create");
+    assert_eq!(finished.code, Some(125), "{finished}");
+    finished.warns("plugin trust");
+    // Shown able to fail: with the guard off its code runs.
+    let words = ["sandbox", "shell", "--backend", "hostile", "--", "true"];
+    let finished = world.workmux(&words).env("WORKMUX_HOSTILE", "mask-up").mutant("p74_pin").run();
+    finished.clone().code(125).never_says("plugin trust");
+    world.workmux(&["sandbox", "shell", "--", "true"]).run().ok();
+}
+
+#[test]
+fn p80_a_backend_sees_no_variable_that_it_was_not_given() {
+    require_engine!("bubblewrap");
+    let (world, _) = world();
+    for wish in ["environment", "request"] {
+        let words = ["sandbox", "agent", "--backend", "hostile", "--", "true"];
+        let run = world
+            .workmux(&words)
+            .env("WORKMUX_HOSTILE", wish)
+            .env("MY_TOKEN", "SENTINEL")
+            .env("GIT_SSH_COMMAND", "SENTINEL");
+        run.run().never_says("SENTINEL").never_says("WM_RPC_TOKEN");
+    }
+}
