@@ -143,7 +143,7 @@ impl Run {
             std::thread::spawn(move || _ = pipe.write_all(&input));
         }
         let (out, err) = (collect(child.stdout.take()), collect(child.stderr.take()));
-        Running { child, out, err, shown, until: Instant::now() + deadline, over: false }
+        Running { child, out, err, shown, deadline, until: Instant::now() + deadline, over: false }
     }
 
     /// Runs it to its end.
@@ -161,6 +161,7 @@ pub struct Running {
     out: mpsc::Receiver<Vec<u8>>,
     err: mpsc::Receiver<Vec<u8>>,
     shown: String,
+    deadline: Duration,
     until: Instant,
     over: bool,
 }
@@ -169,6 +170,12 @@ impl Running {
     /// Its process id.
     pub fn pid(&self) -> Pid {
         Pid::from_raw(self.child.id() as i32)
+    }
+
+    /// The same, with its deadline counted from now.
+    pub(crate) fn afresh(mut self) -> Self {
+        self.until = Instant::now() + self.deadline;
+        self
     }
 
     /// Sends a signal to it alone.

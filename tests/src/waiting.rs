@@ -58,10 +58,10 @@ impl Waiting {
         self.running.signal(signal);
     }
 
-    /// Lets the guest go on.
+    /// Lets the guest go on. Only now its deadline begins: how long it waited was the test's choice.
     pub fn go_on(self) -> Running {
         drop(self.told);
-        self.running
+        self.running.afresh()
     }
 
     /// Waits for the end without telling the guest anything.
