@@ -67,7 +67,8 @@ fn an_interactive_shell_behaves_like_one() {
     pty.wait_for("Stopped");
     pty.wait_for("guest42> ");
     pty.send("fg\r");
-    pty.wait_for("\nsh -c");
+    pty.wait_for("fg\r\n");
+    pty.wait_for("sh -c");
     // A line feed ends the line whether the shell has given the terminal's mode back to its job by now or not; a
     // carriage return does only afterwards.
     pty.send("again\n");
