@@ -33,7 +33,7 @@ pub enum ToGuest {
 pub struct Start {
     /// The words of the command, at least one.
     pub argv: Vec<Vec<u8>>,
-    /// The complete environment as `NAME=value`; nothing is inherited.
+    /// The environment as `NAME=value`.
     pub env: Vec<Vec<u8>>,
     /// The directory to start in.
     pub cwd: Vec<u8>,
@@ -44,6 +44,8 @@ pub struct Start {
     pub relay: bool,
     /// Wait (up to 10 s) until the network has a default route before starting the command.
     pub wait_for_route: bool,
+    /// What the first process was started with lies below `env`; otherwise nothing is inherited.
+    pub inherit: bool,
 }
 
 /// What the first process says.
@@ -77,7 +79,12 @@ impl ToGuest {
                 b.list(&s.argv);
                 b.list(&s.env);
                 b.bytes(&s.cwd);
-                b.u32(u32::from(s.terminal) | u32::from(s.relay) << 1 | u32::from(s.wait_for_route) << 2);
+                b.u32(
+                    u32::from(s.terminal)
+                        | u32::from(s.relay) << 1
+                        | u32::from(s.wait_for_route) << 2
+                        | u32::from(s.inherit) << 3,
+                );
                 b.finish()
             }
             Self::Signal(n) => {
@@ -110,6 +117,7 @@ impl ToGuest {
                     terminal: flags & 1 != 0,
                     relay: flags & 2 != 0,
                     wait_for_route: flags & 4 != 0,
+                    inherit: flags & 8 != 0,
                 })
             }
             2 => Self::Signal(p.u32()? as i32),
@@ -295,6 +303,7 @@ mod tests {
             terminal: true,
             relay: false,
             wait_for_route: true,
+            inherit: true,
         };
         for message in [ToGuest::Start(start), ToGuest::Signal(15)] {
             assert_eq!(ToGuest::read_from(&mut message.encode().as_slice()).unwrap(), Some(message.clone()));

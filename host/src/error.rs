@@ -70,6 +70,13 @@ pub fn because(subject: &str, error: &workmux_plugin_api::Error) -> Report {
     Report::new(Chain::new(format!("{subject}: {}", error.message), error.causes.clone(), error.hint.clone()))
 }
 
+/// What a backend says its program's failure meant.
+pub fn explained(backend: &str, error: &workmux_plugin_api::Error) -> Report {
+    let mut causes = vec![error.message.clone()];
+    causes.extend(error.causes.iter().cloned());
+    Report::new(Chain::new(format!("backend '{backend}' could not start the sandbox"), causes, error.hint.clone()))
+}
+
 /// What a verb does, in words that continue "could not".
 fn step(verb: &str) -> &str {
     match verb {
@@ -78,6 +85,7 @@ fn step(verb: &str) -> &str {
         "prepare" => "prepare the sandbox",
         "exec" | "attach" => "say how to run the command",
         "session" => "run the command",
+        "verify" => "confirm what it started",
         "release" => "clean up",
         "check" => "check itself",
         other => other,

@@ -1,7 +1,7 @@
 //! The traits a backend implements.
 //!
 //! Common to every verb, unless it says otherwise:
-//! - **Order.** `settings` comes first; then `rpc_route`, `prepare`, `exec`, `release` for one run. Calls for different
+//! - **Order.** `settings` comes first; then `rpc_route`, `prepare`, `exec`, `explain` or `verify`, `release` for one run. Calls for different
 //!   runs overlap freely, so methods take `&self`.
 //! - **Deadline.** The host gives each call a deadline ([`Context::deadline`]) and drops the future when it passes:
 //!   30 s for questions, 600 s for `prepare` while it reports progress.
@@ -17,8 +17,8 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AttachRequest, CheckRequest, Context, Exec, ExecRequest, Features, Finding, Instance, PrepareRequest,
-    ReleaseRequest, Result, Route, RouteRequest, Settings, SettingsRequest,
+    AttachRequest, CheckRequest, Context, Error, Exec, ExecRequest, ExplainRequest, Features, Finding, Instance,
+    PrepareRequest, ReleaseRequest, Result, Route, RouteRequest, Settings, SettingsRequest, VerifyRequest,
 };
 
 /// What runs commands somewhere else: all that the supervisor knows of a backend.
@@ -35,6 +35,18 @@ pub trait Transport: Send + Sync + 'static {
 
     /// Answers how to run a command in the instance. A plan changes nothing by itself.
     async fn exec(&self, cx: &Context, request: ExecRequest) -> Result<Exec>;
+
+    /// The plan's program ended before the guest's first process reported: turns what it left into an error worth
+    /// reading. `None` = the program's own words say it best. Changes nothing.
+    async fn explain(&self, _cx: &Context, _request: ExplainRequest) -> Result<Option<Error>> {
+        Ok(None)
+    }
+
+    /// Reads a running instance back and compares it with what `prepare` decided. Asked for by
+    /// [`Plan::read_back`](crate::Plan::read_back), while the command already runs. An error ends the run at once.
+    async fn verify(&self, _cx: &Context, _request: VerifyRequest) -> Result<()> {
+        Ok(())
+    }
 
     /// The run is over: removes what `prepare` and `exec` left. Succeeds when there is nothing to remove, and never
     /// touches what another run made. A worktree's persistent instance (a virtual machine) stays.

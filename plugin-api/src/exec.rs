@@ -61,6 +61,8 @@ pub struct Instance {
     pub home: PathBuf,
     /// Variables every command of the guest gets, such as `PATH`; the host's own come on top.
     pub env: Vec<(String, Word)>,
+    /// Below those, commands get what the first process itself was started with: the variables that an image sets.
+    pub inherit_env: bool,
     /// Lines to tell the user once, such as a degraded network.
     pub notes: Vec<String>,
 }
@@ -119,6 +121,32 @@ pub struct ReleaseRequest {
     pub instance: Instance,
     /// The run's id.
     pub run: String,
+    /// The plan's program was started and ended by itself, so whatever it takes away at its end is gone.
+    pub ended: bool,
+}
+
+/// Asks what a program's failure meant.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ExplainRequest {
+    /// As [`Settings::value`](crate::Settings::value).
+    pub settings: Value,
+    /// As answered by `prepare`.
+    pub instance: Instance,
+    /// The program's exit code; `None` when a signal ended it.
+    pub code: Option<i32>,
+    /// The end of what it wrote to its standard error; bytes that are not UTF-8 replaced.
+    pub stderr: String,
+}
+
+/// Asks to read an instance back.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct VerifyRequest {
+    /// As [`Settings::value`](crate::Settings::value).
+    pub settings: Value,
+    /// As answered by `prepare`.
+    pub instance: Instance,
 }
 
 /// How a command runs.
@@ -133,7 +161,8 @@ pub enum Exec {
 ///
 /// The host starts it in a session of its own with the run's standard input, output and error, kills it and what is
 /// left of its process group at the end, and kills it when the host dies. Where it fails before the guest's first
-/// process has reported, the host asks the backend's `check` why, and shows that.
+/// process has reported, the host asks [`explain`](crate::Transport::explain) what that meant, else the backend's
+/// `check` what is wrong, and shows that.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Plan {
@@ -151,6 +180,11 @@ pub struct Plan {
     /// Exit codes from this number on are the program's own failures, not the guest's; only for routes without a first
     /// process of ours, which reports the guest's status itself.
     pub failure_codes_from: Option<u8>,
+    /// Its standard error is its own and not only the guest's: what it says before the guest's first process has
+    /// reported is kept for `explain`, and shown only where that has nothing better.
+    pub explains_itself: bool,
+    /// Ask [`verify`](crate::Transport::verify) once the first process has reported, beside the command's start.
+    pub read_back: bool,
     /// Programs beside it, started when the guest's first process has reported and ended with it.
     pub companions: Vec<Companion>,
     /// Run after the end, whatever it was, in order; a failure is reported beside the command's status.

@@ -7,6 +7,7 @@ mod context;
 mod error;
 mod exec;
 pub mod manifest;
+mod placing;
 mod settings;
 mod spec;
 mod word;
@@ -16,10 +17,11 @@ pub use backend::{Attach, Backend, Capability, Images, Install, Instances, Trans
 pub use context::{Context, Level, Tool, ToolOutput};
 pub use error::{Error, ErrorKind, Result};
 pub use exec::{
-    AttachRequest, Companion, Ended, Exec, ExecRequest, GuestCommand, Instance, Origin, Plan, PrepareRequest,
-    ReleaseRequest, Route, RouteRequest, Session, Stdio, ToolCall,
+    AttachRequest, Companion, Ended, Exec, ExecRequest, ExplainRequest, GuestCommand, Instance, Origin, Plan,
+    PrepareRequest, ReleaseRequest, Route, RouteRequest, Session, Stdio, ToolCall, VerifyRequest,
 };
 pub use manifest::{Isolation, Manifest, PROTOCOL};
+pub use placing::Placing;
 pub use settings::{CheckRequest, Demands, Finding, Refusal, Settings, SettingsRequest};
 pub use spec::{
     Access, Features, Limit, LimitKind, Limits, Mask, MaskKind, Mount, Network, Policy, Purpose, SandboxSpec, User,

@@ -60,6 +60,10 @@ pub struct Refusal {
 pub struct CheckRequest {
     /// As [`Settings::value`].
     pub settings: Value,
+    /// What an instance would start from, as the host's configuration says it; the meaning is the backend's.
+    pub image: Option<String>,
+    /// The agent's name in the host's table.
+    pub agent: String,
 }
 
 /// One thing a backend looked at.

@@ -3,7 +3,7 @@
 //! The child tells through a pipe that `execve` closes. Its end without a report means that the command runs, so
 //! no failure can be mistaken for an exit code of the command, and nothing has to wait.
 
-use std::ffi::{CString, OsStr};
+use std::ffi::{CString, OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -51,6 +51,9 @@ impl Command {
         let name = start.argv.first().filter(|name| !name.is_empty());
         let name = name.ok_or_else(|| Failure { code: 127, reason: "the command is empty".to_owned() })?;
         let mut env = start.env.clone();
+        if start.inherit {
+            inherit(&mut env, std::env::vars_os());
+        }
         for (name, value) in extra {
             env.retain(|variable| value_of(variable, name).is_none());
             env.push(format!("{name}={value}").into_bytes());
@@ -266,6 +269,17 @@ impl AsFd for Reports {
     }
 }
 
+/// Adds the variables that are not there yet.
+fn inherit(env: &mut Vec<Vec<u8>>, from: impl Iterator<Item = (OsString, OsString)>) {
+    let given = env.len();
+    for (name, value) in from {
+        let there = |variable: &Vec<u8>| variable.split(|byte| *byte == b'=').next() == Some(name.as_bytes());
+        if !env[..given].iter().any(there) {
+            env.push([name.as_bytes(), b"=", value.as_bytes()].concat());
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -293,6 +307,14 @@ mod tests {
         let command = Command::new(&start, &[("WM_RPC_PORT", "7".to_owned())]).ok().unwrap();
         let env: Vec<String> = command.env.iter().map(text).collect();
         assert_eq!(env, ["WM_RPC_PORT_OLD=2", "A", "WM_RPC_PORT=7"]);
+    }
+
+    #[test]
+    fn an_images_variables_lie_below_those_that_are_given() {
+        let mut env = vec![b"PATH=/a".to_vec(), b"EMPTY".to_vec()];
+        let image = [("PATH", "/b"), ("PAT", "x=y"), ("EMPTY", "z")].map(|(n, v)| (n.into(), v.into()));
+        inherit(&mut env, image.into_iter());
+        assert_eq!(env, [b"PATH=/a".to_vec(), b"EMPTY".to_vec(), b"PAT=x=y".to_vec()]);
     }
 
     #[test]

@@ -13,12 +13,12 @@ use workmux_plugin_api::{AttachRequest, GuestCommand, Purpose};
 
 use super::guest_paths::listen;
 use super::wanted::{assignment, variables};
-use super::{Wish, agent, choose, locate, registry};
+use super::{Wish, agent, choose, failed, locate, registry};
 use crate::error::{Failure, from_backend, hinted};
 use crate::plugins::Backend;
 use crate::routing::{self, ATTACH};
 use crate::runs::{self, Record};
-use crate::supervisor::{self, FirstProcess, Interrupted, Job, Observer, Signals, Status};
+use crate::supervisor::{self, FirstProcess, Interrupted, Job, Observer, Signals, Status, Unstarted};
 use crate::surroundings::Surroundings;
 
 /// Runs the command; the answer is its exit code.
@@ -106,6 +106,7 @@ async fn join(
         env: variables.iter().map(assignment).collect(),
         cwd: place.cwd.clone().into_os_string().into_encoded_bytes(),
         terminal,
+        inherit: instance.inherit_env,
         ..Start::default()
     };
     let job = Job {
@@ -120,6 +121,10 @@ async fn join(
     let (status, reaping) = supervisor::supervise(job, &mut Warning).await;
     reaping.done().await;
     let status = match status {
+        Err(report) if report.is::<Unstarted>() => {
+            let about = failed::About { image: config.sandbox.image.clone(), agent: command.row.name };
+            Err(failed::explain(report, backend, &record.settings, &instance, &about).await)
+        }
         Err(_) if !record.first_process.as_ref().is_some_and(runs::alive) => {
             Err(Report::msg("the sandbox ended, and the command with it"))
         }

@@ -8,6 +8,7 @@ mod actions;
 mod agent;
 mod attach;
 mod dry_run;
+mod failed;
 mod guest_paths;
 mod guest_program;
 mod imports;

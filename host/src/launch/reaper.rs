@@ -46,7 +46,8 @@ async fn reap(orphan: Orphan) {
         && let Some(instance) = record.instance.clone()
         && let Some(backend) = backend(&record.backend)
     {
-        let request = ReleaseRequest { settings: record.settings.clone(), instance, run: record.run.clone() };
+        let request =
+            ReleaseRequest { settings: record.settings.clone(), instance, run: record.run.clone(), ended: false };
         if let Err(e) = backend.release(request).await {
             // Kept, so that the next command tries again.
             crate::ui::warning(&format!("a sandbox of an ended run could not be removed: {}", e));

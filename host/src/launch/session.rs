@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use color_eyre::eyre::{Report, Result, WrapErr as _};
+use tokio::sync::Notify;
 use workmux_guest::control::Start;
 use workmux_guest::{CONTROL_SOCKET, RPC_SOCKET};
 use workmux_plugin_api::{
-    CheckRequest, ExecRequest, Instance, Isolation, PrepareRequest, Purpose, ReleaseRequest, Route, RouteRequest,
-    Settings,
+    ExecRequest, Instance, Isolation, PrepareRequest, Purpose, ReleaseRequest, Route, RouteRequest, Settings,
+    VerifyRequest,
 };
 
 use super::actions::Actions;
@@ -19,16 +20,16 @@ use super::imports::Imports;
 use super::log::Log;
 use super::told::report;
 use super::wanted::{assignment, build_spec, extra_mounts, variables};
-use super::{Place, Wish, guest_program, reaper, settings};
+use super::{Place, Wish, failed, guest_program, reaper, settings};
 use crate::config::Config;
-use crate::error::{because, from_backend};
+use crate::error::from_backend;
 use crate::git::{Boundary, Identity, Imported, Repository};
 use crate::plugins::{Backend, Exec};
 use crate::routing::Chosen;
 use crate::rpc::{Limits, Listener, Server, Token};
 use crate::runs::{self, ProcessIdentity, Record, Run};
 use crate::spec::{self, GitPart, Parts};
-use crate::supervisor::{self, FirstProcess, Interrupted, Job, Observer, Reaping, Signals, Status};
+use crate::supervisor::{self, FirstProcess, Interrupted, Job, Observer, Reaping, Signals, Status, Unstarted};
 use crate::surroundings::Surroundings;
 
 /// What RPC gets at the end to finish answering.
@@ -55,6 +56,7 @@ async fn begin_and_end(wish: Wish, place: Place, chosen: Chosen<'_>, surrounding
     let table =
         settings::table(chosen.manifest(), &place.loaded, surroundings, &place.repository, crate::ui::can_ask())?;
     let command = agent::command(wish.purpose, wish.command, &config, surroundings);
+    let about = failed::About { image: config.sandbox.image.clone(), agent: command.row.name };
 
     // The boundary is the longest step and needs nothing of the backend: it is made beside the rest.
     let run_id = runs::new_id().wrap_err("cannot make a run id")?;
@@ -77,6 +79,8 @@ async fn begin_and_end(wish: Wish, place: Place, chosen: Chosen<'_>, surrounding
         run: None,
         instance: None,
         settings: Settings::default(),
+        ended: false,
+        unstarted: false,
         companions: Reaping::default(),
     };
     let outcome = match asked {
@@ -88,7 +92,13 @@ async fn begin_and_end(wish: Wish, place: Place, chosen: Chosen<'_>, surrounding
         }
     };
     let outcome = match outcome {
-        Err(report) if !report.is::<Interrupted>() => Err(stage.explain(report).await),
+        Err(report) if !report.is::<Interrupted>() => Err(match &stage.instance {
+            Some(instance) => {
+                stage.unstarted = report.is::<Unstarted>();
+                failed::explain(report, &stage.backend, &stage.settings.value, instance, &about).await
+            }
+            None => report,
+        }),
         other => other,
     };
     let interrupted = outcome.as_ref().is_err_and(|report| report.is::<Interrupted>());
@@ -124,6 +134,10 @@ struct Stage {
     run: Option<Run>,
     instance: Option<Instance>,
     settings: Settings,
+    /// The backend's program ended by itself after the command did.
+    ended: bool,
+    /// Its program failed before there was a sandbox, and that is said.
+    unstarted: bool,
     companions: Reaping,
 }
 
@@ -207,6 +221,7 @@ impl Stage {
             terminal,
             relay: server.is_some(),
             wait_for_route: matches!(&how, Exec::Plan(plan) if plan.wait_for_route),
+            inherit: instance.inherit_env,
         };
         if let Some(recovered) = self.boundary.as_ref().and_then(|(boundary, _)| boundary.recovered()) {
             report(recovered);
@@ -219,6 +234,8 @@ impl Stage {
             None => None,
         };
         let reaping = reaper::begin(surroundings);
+        let started = Arc::new(Notify::new());
+        let verified = verified(self.backend.clone(), &how, &started, &self.settings, &instance);
         let job = Job {
             how,
             first_process: Some(FirstProcess { listener: control, start }),
@@ -226,14 +243,20 @@ impl Stage {
             tool_environment: self.backend.tool_environment(),
             backend: self.name.clone(),
             stop: Box::pin(async {
-                match stop.await {
-                    Ok(why) => Report::new(why).wrap_err("the sandbox was stopped"),
-                    Err(_nobody_will) => std::future::pending().await,
+                let imported = async {
+                    match stop.await {
+                        Ok(why) => Report::new(why).wrap_err("the sandbox was stopped"),
+                        Err(_nobody_will) => std::future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    why = imported => why,
+                    why = verified => why,
                 }
             }),
             signals,
         };
-        let mut observer = Watching { run: self.run.as_mut() };
+        let mut observer = Watching { run: self.run.as_mut(), started, ended: &mut self.ended };
         let (status, companions) = supervisor::supervise(job, &mut observer).await;
         self.companions = companions;
         if let Some((server, _)) = server {
@@ -244,19 +267,6 @@ impl Stage {
         }
         reaping.end().await;
         status
-    }
-
-    /// Asks the backend what is wrong with this machine, where a run failed before its command ended.
-    async fn explain(&self, report: Report) -> Report {
-        if self.instance.is_none() {
-            return report;
-        }
-        let request = CheckRequest { settings: self.settings.value.clone() };
-        let findings = self.backend.check(request).await.unwrap_or_default();
-        match findings.into_iter().find_map(|f| f.state.err().map(|e| (f.subject, e))) {
-            Some((subject, error)) => because(&subject, &error).wrap_err(report.to_string()),
-            None => report,
-        }
     }
 
     /// Waits until the boundary stands, or a signal comes.
@@ -311,9 +321,13 @@ impl Stage {
     async fn release(mut self) {
         if let Some(instance) = self.instance.take() {
             let run = self.run.as_ref().map(|r| r.id().to_owned()).unwrap_or_default();
-            let request = ReleaseRequest { settings: self.settings.value.clone(), instance, run };
-            if let Err(e) = self.backend.release(request).await {
+            let request = ReleaseRequest { settings: self.settings.value.clone(), instance, run, ended: self.ended };
+            if let Err(e) = self.backend.release(request).await
+                && !self.unstarted
+            {
                 crate::ui::raw_error(&crate::error::render(&from_backend(&e)));
+                // The record stays, so that the next command tries again.
+                return;
             }
         }
         if let Some(run) = self.run.take()
@@ -339,9 +353,32 @@ async fn leave(boundary: Arc<Boundary>) -> Result<Imported> {
     task.await.wrap_err("the last import failed")?.map_err(|e| Report::new(e).wrap_err("the last import failed"))
 }
 
-/// Keeps the record up to date.
+/// Has the backend read the instance back, where its plan asks for that; answers only with a reason to end the run.
+fn verified(
+    backend: Backend,
+    how: &Exec,
+    started: &Arc<Notify>,
+    settings: &Settings,
+    instance: &Instance,
+) -> impl Future<Output = Report> + use<> {
+    let wanted = matches!(how, Exec::Plan(plan) if plan.read_back);
+    let (started, settings, instance) = (Arc::clone(started), settings.value.clone(), instance.clone());
+    async move {
+        if wanted {
+            started.notified().await;
+            if let Err(e) = backend.verify(VerifyRequest { settings, instance }).await {
+                return from_backend(&e).wrap_err("the sandbox was stopped");
+            }
+        }
+        std::future::pending().await
+    }
+}
+
+/// Keeps the record up to date, and tells who waits for it that the sandbox is there.
 struct Watching<'a> {
     run: Option<&'a mut Run>,
+    started: Arc<Notify>,
+    ended: &'a mut bool,
 }
 
 impl Observer for Watching<'_> {
@@ -349,9 +386,14 @@ impl Observer for Watching<'_> {
         if let (Some(run), Some(process)) = (&mut self.run, pid.and_then(ProcessIdentity::of)) {
             let _disk_full = run.update(|r| r.first_process = Some(process));
         }
+        self.started.notify_one();
     }
 
     fn started(&mut self) {}
+
+    fn program_ended(&mut self) {
+        *self.ended = true;
+    }
 
     fn warn(&mut self, text: &str) {
         crate::ui::warning(text);

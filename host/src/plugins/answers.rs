@@ -84,7 +84,7 @@ pub(super) fn route(answer: Route, wide: bool) -> Result<Route> {
 }
 
 pub(super) fn instance(mut answer: Instance) -> Result<Instance> {
-    let Instance { name, state, home, env, notes } = &mut answer;
+    let Instance { name, state, home, env, notes, inherit_env: _ } = &mut answer;
     if name.is_empty() || name.len() > MAX_NAME || name.chars().any(char::is_control) || name.starts_with('-') {
         return Err(wrong(format!("names its instance '{}'", crate::text::line(name))));
     }

@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use workmux_plugin_api::abi::import::{Call, LoadedBackend, LoadedExec};
 use workmux_plugin_api::{
-    AttachRequest, Capability, CheckRequest, Error, ErrorKind, ExecRequest, Features, Finding, Instance, Level,
-    Manifest, Plan, PrepareRequest, ReleaseRequest, Result as ApiResult, Route, RouteRequest, Settings,
-    SettingsRequest,
+    AttachRequest, Capability, CheckRequest, Error, ErrorKind, ExecRequest, ExplainRequest, Features, Finding,
+    Instance, Level, Manifest, Plan, PrepareRequest, ReleaseRequest, Result as ApiResult, Route, RouteRequest,
+    Settings, SettingsRequest, VerifyRequest,
 };
 
 use super::answers;
@@ -197,6 +197,17 @@ impl Backend {
     pub async fn attach(&self, request: AttachRequest) -> Result<Exec> {
         let answer = self.question("attach", |b, call| b.attach(call, request), Ok).await?;
         self.executable("attach", answer)
+    }
+
+    /// [`workmux_plugin_api::Transport::explain`]
+    pub async fn explain(&self, request: ExplainRequest) -> Result<Option<Error>> {
+        let clean = |answer: Option<Error>| Ok(answer.map(answers::error));
+        self.question("explain", |b, call| b.explain(call, request), clean).await
+    }
+
+    /// [`workmux_plugin_api::Transport::verify`]
+    pub async fn verify(&self, request: VerifyRequest) -> Result<()> {
+        self.question("verify", |b, call| b.verify(call, request), Ok).await
     }
 
     /// [`workmux_plugin_api::Transport::release`]

@@ -15,7 +15,7 @@ use tokio::process::{Child, Command};
 use workmux_plugin_api::{Companion, Plan};
 
 use super::namespaces::{self, Namespaces};
-use super::pipes::{self, Carriers, Ends};
+use super::pipes::{self, Carriers, Ends, Held};
 use super::session::RunningSession;
 use super::status::ProgramEnd;
 use super::terminal::Terminal;
@@ -26,7 +26,7 @@ pub(super) struct Environment(pub(super) Vec<(OsString, OsString)>);
 
 /// What runs the guest's command.
 pub(super) enum Running {
-    Process { child: Child, group: Pid, ended: bool, carriers: Carriers },
+    Process { child: Child, group: Pid, ended: bool, carriers: Carriers, held: Option<Held> },
     Session(RunningSession),
 }
 
@@ -41,13 +41,20 @@ impl Running {
             .envs(plan.env.iter().map(|(n, v)| (n, v.as_os_str())))
             .current_dir(if plan.cwd.as_os_str().is_empty() { Path::new("/") } else { &plan.cwd })
             .kill_on_drop(true);
-        let ends = match terminal {
+        let mut ends = match terminal {
             Some(terminal) => {
                 let (stdin, stdout, stderr) = terminal.guest_side()?;
                 Ends { stdin: Some(stdin), stdout: Some(stdout), stderr, ..Ends::default() }
             }
             None => pipes::around().wrap_err("cannot make pipes")?,
         };
+        let mut held = None;
+        if plan.explains_itself {
+            let (stderr, kept, carrier) = Held::new().wrap_err("cannot make pipes")?;
+            ends.stderr = Some(stderr);
+            ends.carriers.extend(carrier);
+            held = Some(kept);
+        }
         command
             .stdin(ends.stdin.unwrap_or_else(Stdio::inherit))
             .stdout(ends.stdout.unwrap_or_else(Stdio::inherit))
@@ -60,7 +67,7 @@ impl Running {
         detach(&mut command, terminal.is_some() && plan.controls_terminal, inside, Some(plan.cwd.clone()));
         let child = command.spawn()?;
         let group = Pid::from_raw(child.id().and_then(|id| i32::try_from(id).ok()).ok_or_else(gone)?);
-        Ok(Self::Process { child, group, ended: false, carriers: ends.carriers })
+        Ok(Self::Process { child, group, ended: false, carriers: ends.carriers, held })
     }
 
     pub(super) fn session(session: Session, terminal: Option<&Terminal>) -> Result<Self> {
@@ -76,6 +83,21 @@ impl Running {
                 status.map_or_else(ProgramEnd::Lost, ProgramEnd::Process)
             }
             Self::Session(session) => ProgramEnd::Session(session.wait().await),
+        }
+    }
+
+    /// The guest speaks from now on: what the program says is shown.
+    pub(super) fn pass(&self) {
+        if let Self::Process { held: Some(held), .. } = self {
+            held.pass();
+        }
+    }
+
+    /// What the program said and was not shown.
+    pub(super) fn kept(&self) -> String {
+        match self {
+            Self::Process { held: Some(held), .. } => held.take(),
+            _ => String::new(),
         }
     }
 
@@ -103,7 +125,7 @@ impl Running {
 
     /// Waits for the end after everybody was told, and leaves nothing of its group.
     pub(super) async fn finish(&mut self) {
-        if let Self::Process { child, group, ended, carriers } = self {
+        if let Self::Process { child, group, ended, carriers, .. } = self {
             if !*ended && tokio::time::timeout(Duration::from_secs(5), child.wait()).await.is_err() {
                 let _gone = killpg(*group, Signal::SIGKILL);
                 let _reaped = child.wait().await;

@@ -35,7 +35,7 @@ use control::Guest;
 use pump::Pump;
 use signals::Sudden;
 pub use signals::{Interrupted, Signals};
-pub use status::Status;
+pub use status::{Status, Unstarted};
 pub use terminal::is_interactive;
 
 /// How long the first process may take to report. Container engines need a while on a cold machine.
@@ -77,6 +77,8 @@ pub trait Observer {
     fn first_process(&mut self, pid: Option<u32>);
     /// The command runs.
     fn started(&mut self);
+    /// The backend's program ended by itself after the command did.
+    fn program_ended(&mut self) {}
     /// A line for the user; already cleaned.
     fn warn(&mut self, text: &str);
 }
@@ -132,6 +134,8 @@ async fn see_through(begun: Begun, observer: &mut dyn Observer) -> (Result<Statu
         report_by: Some(Instant::now() + FIRST_PROCESS),
         direct: guest.is_none(),
         started: guest.is_none(),
+        reported: false,
+        killed: false,
         warnings: 0,
     };
     let mut companions = child::Companions::default();
@@ -144,8 +148,13 @@ async fn see_through(begun: Begun, observer: &mut dyn Observer) -> (Result<Statu
             frame = Guest::next(&mut guest) => match frame {
                 Ok(FromGuest::Hello { .. }) => {
                     state.report_by = None;
+                    state.reported = true;
                     let pid = guest.as_ref().and_then(Guest::pid);
                     observer.first_process(pid);
+                    if pump.is_none() {
+                        // A person's terminal is in raw mode: there it is shown afterwards.
+                        running.pass();
+                    }
                     let wanted = plan.as_ref().map(|p| p.companions.as_slice()).unwrap_or_default();
                     if let Err(e) = companions.start(wanted, pid, &environment) {
                         failure = Some(e);
@@ -172,6 +181,9 @@ async fn see_through(begun: Begun, observer: &mut dyn Observer) -> (Result<Statu
                 }
             },
             ended = running.wait(), if state.program_ended.is_none() => {
+                if state.status.is_some() && !state.killed {
+                    observer.program_ended();
+                }
                 state.program_ended = Some(ended);
                 state.kill_at = Some(Instant::now() + AFTERMATH);
             }
@@ -219,6 +231,7 @@ async fn see_through(begun: Begun, observer: &mut dyn Observer) -> (Result<Statu
                 // The lifeline first: it ends everything inside, whatever the program does.
                 guest = None;
                 running.kill();
+                state.killed = true;
                 state.kill_at = None;
                 if state.program_ended.is_some() {
                     break;
@@ -239,10 +252,14 @@ async fn see_through(begun: Begun, observer: &mut dyn Observer) -> (Result<Statu
     if let Some(pump) = pump {
         pump.finish();
     }
+    let said = running.kept();
     let status = match failure {
         Some(report) => Err(report),
-        None => state.verdict(&backend, plan.as_ref()),
+        None => state.verdict(&backend, plan.as_ref(), &said),
     };
+    if !said.is_empty() && status.is_ok() {
+        crate::ui::raw_error(&said);
+    }
     (status, reaping)
 }
 
@@ -271,6 +288,10 @@ struct State {
     /// No first process of ours: the program's status is the command's.
     direct: bool,
     started: bool,
+    /// The first process said hello.
+    reported: bool,
+    /// The program did not end by itself.
+    killed: bool,
     warnings: u32,
 }
 
@@ -307,10 +328,14 @@ impl State {
         self.kill_at = Some(Instant::now() + AFTERMATH);
     }
 
-    fn verdict(self, backend: &str, plan: Option<&Plan>) -> Result<Status> {
+    /// `said`: what the program said before the guest did.
+    fn verdict(self, backend: &str, plan: Option<&Plan>, said: &str) -> Result<Status> {
         match (self.status, self.asked_to_end, self.program_ended) {
             (Some(status), _, _) => Ok(status),
             (None, Some(signal), _) => Ok(Status::Signaled(signal as i32)),
+            (None, None, Some(status::ProgramEnd::Process(status))) if !self.direct && !self.reported => {
+                Err(Report::new(Unstarted { backend: backend.to_owned(), status, said: said.to_owned() }))
+            }
             (None, None, Some(end)) => end.verdict(backend, plan, self.direct),
             (None, None, None) => Err(Report::msg(format!("backend '{backend}' never ended the command"))),
         }

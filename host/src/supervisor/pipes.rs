@@ -6,7 +6,11 @@ use std::fs::File;
 use std::io::{self, IsTerminal as _, Read, Write};
 use std::os::fd::AsFd;
 use std::process::Stdio;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+
+/// What is kept back of a program's own words; the last ones say why it failed.
+const MAX_HELD: usize = 16 * 1024;
 
 /// The guest's side; `None` where the host's own descriptor is no terminal and is passed on.
 #[derive(Default)]
@@ -23,6 +27,10 @@ pub(super) struct Ends {
 pub(super) struct Carriers(Vec<JoinHandle<()>>);
 
 impl Carriers {
+    pub(super) fn extend(&mut self, more: Self) {
+        self.0.extend(more.0);
+    }
+
     /// Waits until everything is shown. Call when the guest is gone.
     pub(super) fn finish(self) {
         for thread in self.0 {
@@ -64,4 +72,69 @@ fn carry(
     mut to: impl Write + Send + 'static,
 ) -> io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name(name.into()).spawn(move || drop(io::copy(&mut from, &mut to)))
+}
+
+/// A program's standard error, kept back until it is known whose words they are: its own before the guest's first process
+/// has reported, the guest's afterwards.
+pub(super) struct Held(Arc<Mutex<State>>);
+
+enum State {
+    Keeping(Vec<u8>),
+    Passing,
+}
+
+impl Held {
+    /// The program's end, ours, and the thread between them, which ends with the last holder of the program's.
+    pub(super) fn new() -> io::Result<(Stdio, Self, Carriers)> {
+        let (reader, writer) = io::pipe()?;
+        let state = Arc::new(Mutex::new(State::Keeping(Vec::new())));
+        let held = Self(Arc::clone(&state));
+        let thread = std::thread::Builder::new().name("errors".into()).spawn(move || hold(reader, &state))?;
+        Ok((writer.into(), held, Carriers(vec![thread])))
+    }
+
+    /// From now on everything is shown, and first what was kept.
+    pub(super) fn pass(&self) {
+        let mut state = lock(&self.0);
+        if let State::Keeping(kept) = std::mem::replace(&mut *state, State::Passing) {
+            show(&kept);
+        }
+    }
+
+    /// What is still kept, as text.
+    pub(super) fn take(&self) -> String {
+        match &mut *lock(&self.0) {
+            State::Keeping(kept) => String::from_utf8_lossy(&std::mem::take(kept)).into_owned(),
+            State::Passing => String::new(),
+        }
+    }
+}
+
+fn hold(mut from: impl Read, state: &Mutex<State>) {
+    let mut chunk = vec![0; 16 * 1024];
+    loop {
+        match from.read(&mut chunk) {
+            Ok(0) => return,
+            Ok(n) => match &mut *lock(state) {
+                State::Keeping(kept) => {
+                    kept.extend_from_slice(&chunk[..n]);
+                    kept.drain(..kept.len().saturating_sub(MAX_HELD));
+                }
+                State::Passing => show(&chunk[..n]),
+            },
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return,
+        }
+    }
+}
+
+/// Writes to our own standard error, past the standard library's buffer.
+fn show(bytes: &[u8]) {
+    if let Ok(mut stderr) = own(io::stderr()) {
+        let _closed = stderr.write_all(bytes);
+    }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -22,6 +22,24 @@ pub enum Status {
     },
 }
 
+/// The backend's program ended before the guest's first process had reported.
+#[derive(Debug)]
+pub struct Unstarted {
+    pub(super) backend: String,
+    /// How it ended.
+    pub status: std::process::ExitStatus,
+    /// What it said, where that was kept back.
+    pub said: String,
+}
+
+impl std::fmt::Display for Unstarted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "backend '{}' ended before its sandbox was there ({})", self.backend, self.status)
+    }
+}
+
+impl std::error::Error for Unstarted {}
+
 impl Status {
     /// The exit code of `agent`, `shell` and `run`.
     pub fn code(&self) -> u8 {

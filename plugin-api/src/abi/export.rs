@@ -156,6 +156,8 @@ async fn dispatch<B: Backend>(backend: &B, op: &str, body: &str, host: HostObjec
         "check" => plain(to_json(&verb!(|cx, request| backend.check(cx, request)))),
         "rpc_route" => plain(to_json(&verb!(|cx, request| backend.rpc_route(cx, request)))),
         "prepare" => plain(to_json(&verb!(|cx, request| backend.prepare(cx, request)))),
+        "explain" => plain(to_json(&verb!(|cx, request| backend.explain(cx, request)))),
+        "verify" => plain(to_json(&verb!(|cx, request| backend.verify(cx, request)))),
         "release" => plain(to_json(&verb!(|cx, request| backend.release(cx, request)))),
         "exec" => exec(verb!(|cx, request| backend.exec(cx, request))),
         "attach" => match backend.attach() {

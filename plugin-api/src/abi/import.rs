@@ -26,9 +26,9 @@ use super::{AbiHost, AbiHost_TO, BackendObject, BackendRootRef, HostObject, Outc
 use crate::context::{CallFacts, Event};
 use crate::manifest::Protocol;
 use crate::{
-    AttachRequest, Capability, CheckRequest, Ended, Error, ErrorKind, ExecRequest, Features, Finding, Instance, Level,
-    PROTOCOL, Plan, PrepareRequest, ReleaseRequest, Result, Route, RouteRequest, Settings, SettingsRequest, Tool,
-    ToolOutput,
+    AttachRequest, Capability, CheckRequest, Ended, Error, ErrorKind, ExecRequest, ExplainRequest, Features, Finding,
+    Instance, Level, PROTOCOL, Plan, PrepareRequest, ReleaseRequest, Result, Route, RouteRequest, Settings,
+    SettingsRequest, Tool, ToolOutput, VerifyRequest,
 };
 
 /// Longest answer that is read.
@@ -210,6 +210,16 @@ impl LoadedBackend {
     /// [`Transport::prepare`](crate::Transport::prepare)
     pub async fn prepare(&self, call: Call, request: PrepareRequest) -> Result<Instance> {
         self.ask("prepare", call, request).await
+    }
+
+    /// [`Transport::explain`](crate::Transport::explain)
+    pub async fn explain(&self, call: Call, request: ExplainRequest) -> Result<Option<Error>> {
+        self.ask("explain", call, request).await
+    }
+
+    /// [`Transport::verify`](crate::Transport::verify)
+    pub async fn verify(&self, call: Call, request: VerifyRequest) -> Result<()> {
+        self.ask("verify", call, request).await
     }
 
     /// [`Transport::release`](crate::Transport::release)

@@ -88,6 +88,7 @@ pub(crate) fn prepare(
             text("LANG", "C.UTF-8"),
         ],
         home,
+        inherit_env: false,
         state: serde_json::to_value(&sandbox).map_err(|e| Error::internal("sandbox state").cause(e.to_string()))?,
         notes,
     })

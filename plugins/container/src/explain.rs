@@ -1,0 +1,260 @@
+//! What an engine said when it could not start a container, as an error worth reading: what failed, why, what to type.
+//!
+//! Texts of docker 20.10 to 28 and podman 4.3 to 5; matched in parts, since they change.
+
+use workmux_plugin_api::{Error, ErrorKind};
+
+use crate::engine::Engine;
+use crate::sandbox::Sandbox;
+
+/// A failure that is known: parts of what engines say of it (any of them), its kind, and our words for it. `{engine}`,
+/// `{image}`, `{name}` and `{other}` (the other engine) are filled in.
+type Known = (&'static [&'static str], ErrorKind, &'static str, &'static str);
+
+/// The first that fits counts.
+const KNOWN: &[Known] = &[
+    (
+        &["permission denied while trying to connect"],
+        ErrorKind::Refused,
+        "you may not use the docker daemon",
+        "join its group and log in again: sudo usermod -aG docker \"$USER\"; or use podman: \
+         'sandbox.container.runtime: podman'",
+    ),
+    (
+        &["Cannot connect to the Docker daemon", "Is the docker daemon running", "error during connect"],
+        ErrorKind::ToolFailed,
+        "the docker daemon does not answer",
+        "start it: sudo systemctl start docker (or open Docker Desktop); or use another backend with --backend",
+    ),
+    (
+        &["unable to connect to Podman", "annot connect to Podman"],
+        ErrorKind::ToolFailed,
+        "podman's machine does not answer",
+        "start it: podman machine start",
+    ),
+    (
+        &["No such image", "image not known", "Unable to find image", "did not resolve to an alias"],
+        ErrorKind::NotFound,
+        "'{engine}' does not have the image '{image}'",
+        "build it, or pull it: {engine} pull {image}; an image of '{other}' is in a store of its own",
+    ),
+    (
+        &["invalid reference format"],
+        ErrorKind::InvalidSettings,
+        "'{image}' is not the name of an image",
+        "set 'sandbox.image' to a name such as 'my-sandbox' or 'registry.example/sandbox:1'",
+    ),
+    (
+        &["is already in use by", "name is already in use", "name is in use"],
+        ErrorKind::Conflict,
+        "there is already a container named '{name}'",
+        "try again, or remove it: {engine} rm --force {name}",
+    ),
+    (
+        &["no space left on device"],
+        ErrorKind::LimitHit,
+        "the disk of '{engine}' is full",
+        "make room: {engine} system df; {engine} system prune",
+    ),
+    (
+        &[
+            "Unknown runtime specified",
+            "unknown or invalid runtime name",
+            "default OCI runtime",
+            "invalid runtime name",
+        ],
+        ErrorKind::MissingTool,
+        "'{engine}' does not have the configured runtime",
+        "install it, or change 'sandbox.container.oci_runtime'",
+    ),
+    (
+        &["inimum memory limit"],
+        ErrorKind::InvalidSettings,
+        "'{engine}' refuses so little memory",
+        "raise 'sandbox.container.memory'",
+    ),
+    (
+        &["ange of CPUs", "CPUs available"],
+        ErrorKind::InvalidSettings,
+        "'{engine}' refuses so many processors",
+        "lower 'sandbox.container.cpus'",
+    ),
+    (
+        &["error gathering device information", "stat /dev/"],
+        ErrorKind::NotFound,
+        "a device of 'sandbox.container.devices' is not there",
+        "list what there is: ls -l /dev; and correct 'sandbox.container.devices'",
+    ),
+    (
+        &["nable to find group", "no matching entries in group file"],
+        ErrorKind::NotFound,
+        "the image does not know a group of 'sandbox.container.group_add'",
+        "give groups by number: getent group NAME",
+    ),
+    (
+        &["/dev/net/tun"],
+        ErrorKind::ToolFailed,
+        "a network for the container needs '/dev/net/tun', which you may not use",
+        "allow it: sudo chmod 666 /dev/net/tun; or turn the network off: 'sandbox.network.policy: deny'",
+    ),
+    (
+        &["newuidmap", "newgidmap", "subuid", "insufficient UIDs"],
+        ErrorKind::ToolFailed,
+        "podman of an ordinary user needs user ids of its own",
+        "install 'uidmap' and give yourself some: sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 \
+         \"$USER\"; podman system migrate",
+    ),
+    (
+        &["setrlimit", "setting rlimit"],
+        ErrorKind::ToolFailed,
+        "'{engine}' asks for higher limits than this machine allows",
+        "lower them in containers.conf: [containers] default_ulimits = [\"nofile=1024:1024\", \"nproc=4096:4096\"]",
+    ),
+    (
+        &["cgroups in hybrid mode"],
+        ErrorKind::ToolFailed,
+        "'{engine}' cannot use this machine's control groups",
+        "use the runtime 'runc': 'sandbox.container.oci_runtime: runc'",
+    ),
+    (
+        &["exec format error"],
+        ErrorKind::Refused,
+        "the image '{image}' is for another processor",
+        "use an image for this machine: set 'sandbox.image'",
+    ),
+    (
+        &["o such container", "is not running", "container state improper"],
+        ErrorKind::NotFound,
+        "the container '{name}' does not run any more",
+        "start a sandbox first: workmux sandbox shell",
+    ),
+    (
+        &[""],
+        ErrorKind::ToolFailed,
+        "'{engine}' could not start the container",
+        "see what was run: workmux sandbox shell --dry-run",
+    ),
+];
+
+/// The error, where the engine said anything.
+pub(crate) fn explain(sandbox: &Sandbox, name: &str, stderr: &str) -> Option<Error> {
+    let said = last_word(stderr)?;
+    let other = if sandbox.engine == Engine::Docker { "podman" } else { "docker" };
+    let filled = |text: &str| {
+        let text = text.replace("{engine}", sandbox.engine.name()).replace("{other}", other);
+        text.replace("{name}", name).replace("{image}", &sandbox.image)
+    };
+    let (_, kind, message, hint) = KNOWN.iter().find(|(parts, ..)| parts.iter().any(|part| stderr.contains(part)))?;
+    Some(Error::new(*kind, filled(message)).hint(filled(hint)).cause(said))
+}
+
+/// The line that says why: engines end with advice.
+fn last_word(stderr: &str) -> Option<&str> {
+    let advice = |line: &str| line.starts_with("Run 'docker") || line.starts_with("See 'docker");
+    let mut lines = stderr.lines().map(str::trim);
+    let line = lines.rfind(|line| !line.is_empty() && !advice(line))?;
+    Some(line.strip_prefix("docker: ").unwrap_or(line))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind(engine: Engine, stderr: &str) -> (ErrorKind, String, String) {
+        let sandbox = Sandbox { engine, image: "my-sandbox".into(), ..Sandbox::default() };
+        let error = explain(&sandbox, "wm-x-012345", stderr).unwrap();
+        assert_eq!(error.causes.len(), 1);
+        (error.kind, error.message, error.hint.unwrap())
+    }
+
+    #[test]
+    fn p62_each_failure_of_an_engine_has_its_own_message_and_step() {
+        use Engine::{Docker, Podman};
+        for (engine, stderr, wanted, step) in [
+            (
+                Docker,
+                "docker: Error response from daemon: No such image: my-sandbox:latest\n\nRun 'docker run --help' for more information\n",
+                ErrorKind::NotFound,
+                "pull it",
+            ),
+            (Podman, "Error: my-sandbox: image not known\n", ErrorKind::NotFound, "pull it"),
+            (
+                Docker,
+                "docker: Cannot connect to the Docker daemon at unix:///x. Is the docker daemon running?\nSee 'docker run --help'.\n",
+                ErrorKind::ToolFailed,
+                "systemctl start docker",
+            ),
+            (
+                Docker,
+                "docker: permission denied while trying to connect to the Docker daemon socket at unix:///var/run/docker.sock: Head \"http://x/_ping\": dial unix /var/run/docker.sock: connect: permission denied\n",
+                ErrorKind::Refused,
+                "usermod -aG docker",
+            ),
+            (
+                Docker,
+                "docker: Error response from daemon: Conflict. The container name \"/wm-x-012345\" is already in use by container \"72\". You have to remove (or rename) that container.\n",
+                ErrorKind::Conflict,
+                "docker rm --force wm-x-012345",
+            ),
+            (
+                Podman,
+                "Error: creating container storage: the container name \"wm-x-012345\" is already in use by 6e.\n",
+                ErrorKind::Conflict,
+                "podman rm --force wm-x-012345",
+            ),
+            (
+                Docker,
+                "docker: Error response from daemon: mkdir /var/lib/docker/x: no space left on device.\n",
+                ErrorKind::LimitHit,
+                "system prune",
+            ),
+            (
+                Docker,
+                "docker: Error response from daemon: Unknown runtime specified nope\n",
+                ErrorKind::MissingTool,
+                "oci_runtime",
+            ),
+            (
+                Podman,
+                "Error: default OCI runtime \"nope\" not found: invalid argument\n",
+                ErrorKind::MissingTool,
+                "oci_runtime",
+            ),
+            (
+                Docker,
+                "docker: Error response from daemon: Minimum memory limit allowed is 6MB\n",
+                ErrorKind::InvalidSettings,
+                "memory",
+            ),
+            (Podman, "Error: invalid reference format\n", ErrorKind::InvalidSettings, "sandbox.image"),
+            (
+                Podman,
+                "Error: /usr/bin/slirp4netns failed: \"open(\\\"/dev/net/tun\\\"): Permission denied\"\n",
+                ErrorKind::ToolFailed,
+                "chmod 666",
+            ),
+            (
+                Podman,
+                "Error: runc: setrlimit `RLIMIT_NOFILE`: Operation not permitted\n",
+                ErrorKind::ToolFailed,
+                "default_ulimits",
+            ),
+            (
+                Docker,
+                "Error response from daemon: No such container: wm-x-012345\n",
+                ErrorKind::NotFound,
+                "workmux sandbox shell",
+            ),
+            (Docker, "docker: something new\n", ErrorKind::ToolFailed, "--dry-run"),
+        ] {
+            let (kind, message, hint) = kind(engine, stderr);
+            assert!(kind == wanted && hint.contains(step), "{stderr}: {kind:?}, {message}, {hint}");
+        }
+    }
+
+    #[test]
+    fn an_engine_that_said_nothing_is_not_explained() {
+        assert_eq!(explain(&Sandbox::default(), "x", " \n"), None);
+        assert_eq!(last_word("docker: bad.\n\nRun 'docker run --help' for more information\n"), Some("bad."));
+    }
+}

@@ -1,0 +1,74 @@
+//! What a container starts from, and what an agent needs in one: this backend's own table of agents.
+
+use workmux_plugin_api::{Error, ErrorKind, Result};
+
+/// The published images; the agent's name is the tag.
+pub(crate) const OFFICIAL: &str = "ghcr.io/raine/workmux-sandbox";
+
+/// One agent in a container.
+pub(crate) struct Agent {
+    name: &'static str,
+    /// A directory of its settings that does not lie below the guest's home: as the host says it, and where it is.
+    pub(crate) elsewhere: Option<(&'static str, &'static str)>,
+    /// Variables it needs.
+    pub(crate) env: &'static [(&'static str, &'static str)],
+    /// Directories that are memory: kept apart from what is shared with the host below the same parent.
+    pub(crate) memory: &'static [&'static str],
+}
+
+const PLAIN: Agent = Agent { name: "", elsewhere: None, env: &[], memory: &[] };
+
+/// The agents with a published image.
+const AGENTS: &[Agent] = &[
+    Agent { name: "claude", ..PLAIN },
+    Agent {
+        name: "codex",
+        elsewhere: Some(("~/.codex", "/home/user/.codex")),
+        env: &[("CODEX_HOME", "/home/user/.codex")],
+        ..PLAIN
+    },
+    Agent { name: "gemini", ..PLAIN },
+    Agent { name: "opencode", memory: &["/tmp/.local/state"], ..PLAIN },
+    Agent { name: "pi", ..PLAIN },
+    Agent { name: "omp", ..PLAIN },
+];
+
+/// What is special about an agent here; nothing for those without a published image.
+pub(crate) fn agent(name: &str) -> &'static Agent {
+    AGENTS.iter().find(|agent| agent.name == name).unwrap_or(&PLAIN)
+}
+
+/// The configured image, else the published one of the agent.
+pub(crate) fn choose(configured: Option<&str>, agent: &str) -> Result<String> {
+    if let Some(image) = configured {
+        let odd =
+            image.is_empty() || image.starts_with('-') || image.contains(|c: char| c.is_whitespace() || c.is_control());
+        return if odd {
+            Err(Error::new(ErrorKind::InvalidSettings, format!("'{image}' is not the name of an image"))
+                .hint("set 'sandbox.image' to a name such as 'my-sandbox' or 'registry.example/sandbox:1'"))
+        } else {
+            Ok(image.to_owned())
+        };
+    }
+    if AGENTS.iter().any(|known| known.name == agent) {
+        return Ok(format!("{OFFICIAL}:{agent}"));
+    }
+    let names: Vec<_> = AGENTS.iter().map(|agent| agent.name).collect();
+    Err(Error::new(ErrorKind::InvalidSettings, format!("there is no published image for the agent '{agent}'"))
+        .hint(format!("set 'sandbox.image'; published ones are there for {}", names.join(", "))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_configured_image_wins_and_an_unknown_agent_needs_one() {
+        assert_eq!(choose(Some("my-sandbox"), "claude").unwrap(), "my-sandbox");
+        assert_eq!(choose(None, "claude").unwrap(), format!("{OFFICIAL}:claude"));
+        assert!(choose(None, "default").unwrap_err().hint.unwrap().contains("'sandbox.image'"));
+        for odd in ["", "--privileged", "a b", "a\nb"] {
+            assert!(choose(Some(odd), "claude").is_err(), "{odd:?}");
+        }
+    }
+}
