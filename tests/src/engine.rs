@@ -46,7 +46,11 @@ fn probe(name: &str) -> Option<String> {
     if name == "release" {
         return given().release.is_none().then(|| "only CI makes a release build for its tests".into());
     }
+    if let Some(described) = crate::sandbox::described(name) {
+        return described.problem.clone();
+    }
     let words: &[&[&str]] = match name {
+        "docker" | "podman" | "podman-rootless" => return Some("cargo xtask test did not make it ready".into()),
         "bubblewrap" => {
             &[&["bwrap", "--unshare-user", "--unshare-pid", "--ro-bind", "/", "/", "true"], &["pasta", "--version"]]
         }

@@ -12,7 +12,7 @@
 //! world.workmux(&["sandbox", "shell", "--", "sh", "-c", "exit 3"]).dir(&worktree).run().code(3);
 //! ```
 //!
-//! `given` is what `cargo xtask test` hands over, `engine` finds engines and keeps count, `run` runs programs,
+//! `sandbox` are the kinds of sandbox, `given` is what `cargo xtask test` hands over, `engine` finds engines and keeps count, `run` runs programs,
 //! `pty` and `tmux` are terminals, `wait` waits, `waiting` is a guest that waits, `residue` looks for what runs left,
 //! `snapshot` sees what changed, `gits` are the versions of git here. No test runs the product as root unless it asks
 //! to (`as_root`).
@@ -26,6 +26,7 @@ mod given;
 mod pty;
 mod residue;
 mod run;
+mod sandbox;
 mod snapshot;
 pub mod stamp;
 mod tmux;
@@ -39,6 +40,7 @@ pub use given::{Account, Given, checkout, given};
 pub use pty::Pty;
 pub use residue::{Process, family, processes};
 pub use run::{Finished, Run, Running};
+pub use sandbox::Sandbox;
 pub use snapshot::Snapshot;
 pub use tmux::Tmux;
 pub use wait::{PATIENCE, wait_for, wait_until};

@@ -90,6 +90,15 @@ impl World {
         }
         let sockets = self.program("find").arg(self.home()).args(["-type", "s", "!", "-name", "tmux"]).run();
         found.extend(sockets.stdout.lines().map(|path| format!("socket {path}")));
+        if self.sandbox().is_container() {
+            let list = self.engine(&["ps", "--all", "--quiet", "--no-trunc", "--filter", "label=workmux.managed=1"]);
+            for id in list.stdout.split_whitespace() {
+                let container = self.engine(&["container", "inspect", id]);
+                if container.stdout.contains(home) {
+                    found.push(format!("container {id}"));
+                }
+            }
+        }
         if text(Path::new("/proc/self/mountinfo")).contains(home) {
             found.push("a mount".to_owned());
         }

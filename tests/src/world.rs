@@ -12,12 +12,14 @@ use crate::gits::Git;
 use crate::given::{Given, given};
 use crate::pty::Pty;
 use crate::run::{Finished, Run};
+use crate::sandbox::Sandbox;
 use crate::tmux::Tmux;
 
 /// One user's world. Paths are short: sockets lie in it.
 pub struct World {
     home: TempDir,
     git: Option<Git>,
+    sandbox: Sandbox,
 }
 
 impl World {
@@ -27,6 +29,22 @@ impl World {
     /// When it cannot be made.
     pub fn new() -> Self {
         Self::without_repository().with_repository()
+    }
+
+    /// [`Self::new`], for sandboxes of this kind. Nothing is configured yet.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub fn on(sandbox: Sandbox) -> Self {
+        Self::empty(sandbox).with_repository()
+    }
+
+    /// [`Self::with_git`], for sandboxes of this kind.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub fn on_with_git(sandbox: Sandbox, git: Git) -> Self {
+        Self { git: Some(git), ..Self::empty(sandbox) }.with_repository()
     }
 
     /// [`Self::new`], in which this git is the first on the search path.
@@ -63,8 +81,20 @@ impl World {
     /// # Panics
     /// When it cannot be made.
     pub fn without_repository() -> Self {
+        Self::empty(Sandbox::Bubblewrap)
+    }
+
+    /// A home that holds no repository, for sandboxes of this kind.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub fn bare(sandbox: Sandbox) -> Self {
+        Self::empty(sandbox)
+    }
+
+    fn empty(sandbox: Sandbox) -> Self {
         let home = tempfile::Builder::new().prefix("w").rand_bytes(5).tempdir_in(&given().worlds);
-        let world = Self { home: home.expect("a home can be made"), git: None };
+        let world = Self { home: home.expect("a home can be made"), git: None, sandbox };
         world.own(world.home());
         for name in ["run", "run/user", ".config", ".config/workmux", "tmp"] {
             world.folder(&world.home().join(name));
@@ -107,6 +137,21 @@ impl World {
         let path = self.home().join("project__worktrees").join(branch);
         self.git(&self.main(), &["worktree", "add", "--quiet", "-b", branch, path.to_str().expect("UTF-8")]).ok();
         path
+    }
+
+    /// The kind of sandbox it is for.
+    pub fn sandbox(&self) -> Sandbox {
+        self.sandbox
+    }
+
+    /// Writes the user's configuration that chooses this world's kind of sandbox, with further keys of `sandbox`.
+    pub fn configure(&self, more: &str) {
+        self.user_config(&self.sandbox.configuration(more, ""));
+    }
+
+    /// [`Self::configure`], with further keys of the backend's own table.
+    pub fn configure_table(&self, table: &str) {
+        self.user_config(&self.sandbox.configuration("", table));
     }
 
     /// Writes the user's configuration.
@@ -155,7 +200,21 @@ impl World {
         let dir = if self.main().is_dir() { self.main() } else { self.home().to_owned() };
         let run = Run::new(program).dir(dir).env("HOME", self.home());
         let run = if let Some(git) = self.git { run.env("PATH", git.search_path) } else { run };
-        run.env("XDG_RUNTIME_DIR", self.home().join("run/user")).env("TMPDIR", self.home().join("tmp"))
+        let run = run.env("XDG_RUNTIME_DIR", self.home().join("run/user")).env("TMPDIR", self.home().join("tmp"));
+        match self.sandbox.described() {
+            Some(engine) if engine.root => run.envs(&engine.env).as_root(),
+            Some(engine) => run.envs(&engine.env),
+            None => run,
+        }
+    }
+
+    /// The engine's program, as the product starts it.
+    ///
+    /// # Panics
+    /// When the sandboxes are no containers.
+    pub fn engine(&self, words: &[&str]) -> Finished {
+        let engine = self.sandbox.described().expect("sandboxes that are containers");
+        self.program(&engine.runtime).args(words).dir("/").run()
     }
 
     /// The program on a terminal.
@@ -201,9 +260,21 @@ impl World {
         fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
     }
 
+    /// Makes a program of the machine's the one that a folder of this world's offers.
+    ///
+    /// # Panics
+    /// When there is none of that name.
+    pub fn link_program(&self, folder: &Path, name: &str) {
+        self.folder(folder);
+        let places = ["/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin"].map(|place| Path::new(place).join(name));
+        let program = places.into_iter().find(|path| path.exists()).unwrap_or_else(|| panic!("no program '{name}'"));
+        std::os::unix::fs::symlink(program, folder.join(name)).expect("a link can be made");
+    }
+
     fn own(&self, path: &Path) {
         let user = &given().user;
-        if user.borrowed {
+        let root = self.sandbox.described().is_some_and(|engine| engine.root);
+        if user.borrowed && !root {
             nix::unistd::chown(path, Some(user.uid), Some(user.gid)).expect("root may give files away");
         }
     }

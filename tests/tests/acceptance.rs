@@ -4,7 +4,20 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use workmux_tests::{Finished, World, require_engine};
+use workmux_tests::{Finished, Sandbox, World, on_every_sandbox, require_engine};
+
+on_every_sandbox!(
+    an_agent_works_in_a_linked_worktree,
+    an_agent_works_in_the_main_checkout,
+    an_agent_works_in_a_folder_with_a_space,
+    p05_words_reach_the_guest_as_they_are,
+    every_byte_passes_through_pipes,
+    output_and_errors_stay_apart,
+    standard_input_may_be_closed_empty_or_a_file,
+    p61_every_code_of_the_guest_passes_unchanged,
+    p61_death_by_a_signal_is_128_and_its_number,
+    p61_what_cannot_be_started_is_127_or_126_with_a_reason
+);
 
 const AGENT: &str =
     r#"echo "a  b" > "f g" && git add -A && git commit -qm "x y" && workmux set-window-status done; exit 7"#;
@@ -26,29 +39,23 @@ fn head(world: &World, dir: &Path) -> String {
     world.git(dir, &["rev-parse", "HEAD"]).ok().stdout.trim().to_owned()
 }
 
-#[test]
-fn an_agent_works_in_a_linked_worktree() {
-    require_engine!("bubblewrap");
+fn an_agent_works_in_a_linked_worktree(on: Sandbox) {
     require_engine!("tmux");
-    let world = World::bubblewrap();
+    let world = on.world();
     an_agent_works(&world, &world.worktree("topic"));
     assert_eq!(world.git(&world.main(), &["log", "--format=%s", "topic"]).ok().stdout, "x y\nfirst\n");
 }
 
-#[test]
-fn an_agent_works_in_the_main_checkout() {
-    require_engine!("bubblewrap");
+fn an_agent_works_in_the_main_checkout(on: Sandbox) {
     require_engine!("tmux");
-    let world = World::bubblewrap();
+    let world = on.world();
     an_agent_works(&world, &world.main());
     assert_eq!(world.git(&world.main(), &["log", "--format=%s", "main"]).ok().stdout, "x y\nfirst\n");
 }
 
-#[test]
-fn an_agent_works_in_a_folder_with_a_space() {
-    require_engine!("bubblewrap");
+fn an_agent_works_in_a_folder_with_a_space(on: Sandbox) {
     require_engine!("tmux");
-    let world = World::bubblewrap();
+    let world = on.world();
     let folder = world.worktree("topic").join("sub folder");
     world.write(folder.join("old"), "old\n");
     an_agent_works(&world, &folder);
@@ -56,10 +63,8 @@ fn an_agent_works_in_a_folder_with_a_space() {
     assert_eq!(Path::new(pwd.trim_end_matches('\n')), folder);
 }
 
-#[test]
-fn p05_words_reach_the_guest_as_they_are() {
-    require_engine!("bubblewrap");
-    let world = World::bubblewrap();
+fn p05_words_reach_the_guest_as_they_are(on: Sandbox) {
+    let world = on.world();
     let odd = ["a  b", "c;d", "$(e)", "", "-e", "--", "--backend", "'\"\\", "line\nline", "*", "ü\u{202e}", "=x"];
     for command in ["shell", "agent"] {
         let run = world.workmux(&["sandbox", command, "--", "printf", "[%s]"]).args(odd).run().ok();
@@ -71,10 +76,8 @@ fn p05_words_reach_the_guest_as_they_are() {
     world.shell(&["ls | wc -l"]).run().code(127);
 }
 
-#[test]
-fn every_byte_passes_through_pipes() {
-    require_engine!("bubblewrap");
-    let world = World::bubblewrap();
+fn every_byte_passes_through_pipes(on: Sandbox) {
+    let world = on.world();
     let bytes: Vec<u8> = (0..=255u8).cycle().take(300_000).collect();
     let sum = |text: &str| text.split(' ').next().map(str::to_owned);
     let outside = world.program("sha256sum").input(bytes.clone()).run().ok().stdout;
@@ -86,26 +89,32 @@ fn every_byte_passes_through_pipes() {
     assert_eq!(world.shell(&["cat"]).input("a\0b").run().ok().stdout, "a\0b");
 }
 
-#[test]
-fn output_and_errors_stay_apart() {
-    require_engine!("bubblewrap");
-    let world = World::bubblewrap();
+fn output_and_errors_stay_apart(on: Sandbox) {
+    let world = on.world();
     for command in ["shell", "agent"] {
         let words = ["sandbox", command, "--", "sh", "-c", "echo out; echo err >&2"];
         let run = world.workmux(&words).run().ok();
         assert_eq!((run.stdout.as_str(), run.stderr.as_str()), ("out\n", "err\n"), "{command}");
     }
-    // Ours goes to standard error also where nobody configured anything.
-    world.user_config("");
-    let run = world.shell(&["echo", "out"]).run().ok();
+}
+
+#[test]
+fn the_first_backend_that_is_present_is_used_and_named() {
+    require_engine!("bubblewrap");
+    let world = World::new();
+    // No container engine is on this search path.
+    let folder = world.home().join("bin");
+    for program in ["bwrap", "pasta", "git", "unshare", "prlimit", "sh"] {
+        world.link_program(&folder, program);
+    }
+    let run = world.shell(&["echo", "out"]).env("PATH", &folder).run().ok();
+    // What is ours goes to standard error.
     assert_eq!(run.stdout, "out\n");
     run.warns("using backend 'bubblewrap'");
 }
 
-#[test]
-fn standard_input_may_be_closed_empty_or_a_file() {
-    require_engine!("bubblewrap");
-    let world = World::bubblewrap();
+fn standard_input_may_be_closed_empty_or_a_file(on: Sandbox) {
+    let world = on.world();
     let behind = |script: &str, command: &str| -> Finished {
         let run = world.program("sh").args(["-c", script]).arg(&world.given().program);
         run.args(["sandbox", command, "--", "sh", "-c", "cat; echo end"])
@@ -123,10 +132,8 @@ fn standard_input_may_be_closed_empty_or_a_file() {
     world.assert_clean();
 }
 
-#[test]
-fn p61_every_code_of_the_guest_passes_unchanged() {
-    require_engine!("bubblewrap");
-    let world = World::bubblewrap();
+fn p61_every_code_of_the_guest_passes_unchanged(on: Sandbox) {
+    let world = on.world();
     for code in [0, 1, 2, 42, 125, 126, 127, 130, 137, 255] {
         let command = if code % 2 == 0 { "shell" } else { "agent" };
         let run = world.workmux(&["sandbox", command, "--", "sh", "-c", &format!("exit {code}")]).run().code(code);
@@ -134,10 +141,8 @@ fn p61_every_code_of_the_guest_passes_unchanged() {
     }
 }
 
-#[test]
-fn p61_death_by_a_signal_is_128_and_its_number() {
-    require_engine!("bubblewrap");
-    let world = World::bubblewrap();
+fn p61_death_by_a_signal_is_128_and_its_number(on: Sandbox) {
+    let world = on.world();
     for (signal, code) in [("KILL", 137), ("TERM", 143), ("SEGV", 139), ("INT", 130)] {
         let run = world.shell(&["bash", "-c", &format!("kill -{signal} $$")]).run().code(code);
         assert_eq!(run.stderr, "", "{signal}");
@@ -148,10 +153,8 @@ fn p61_death_by_a_signal_is_128_and_its_number() {
     world.assert_clean();
 }
 
-#[test]
-fn p61_what_cannot_be_started_is_127_or_126_with_a_reason() {
-    require_engine!("bubblewrap");
-    let world = World::bubblewrap();
+fn p61_what_cannot_be_started_is_127_or_126_with_a_reason(on: Sandbox) {
+    let world = on.world();
     world.write(world.main().join("data"), "no program");
     for command in ["shell", "agent"] {
         world.workmux(&["sandbox", command, "--", "no-such-program"]).run().code(127).warns("'no-such-program'");

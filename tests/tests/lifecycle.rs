@@ -1,11 +1,23 @@
 //! The end of a run, however it comes: nothing is left, nothing is lost, and the reason is said.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use workmux_tests::{Finished, Process, Run, World, family, pausing, require_engine, told, wait_for, wait_until};
+use workmux_tests::{
+    Finished, Process, Run, Sandbox, World, family, on_every_sandbox, pausing, require_engine, told, wait_for,
+    wait_until,
+};
+
+on_every_sandbox!(
+    p57_each_signal_ends_a_run_and_leaves_nothing,
+    p57_a_guest_that_ignores_signals_ends_too,
+    p57_a_guest_may_answer_a_signal_with_a_code_of_its_own,
+    p57_a_signal_at_the_end_loses_nothing
+);
 
 const SIGNALS: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT];
 const COMMIT: &str = "git add -A && git commit -q -m";
@@ -37,10 +49,8 @@ fn path_without(world: &World, name: &str) -> String {
     folder.display().to_string()
 }
 
-#[test]
-fn p57_each_signal_ends_a_run_and_leaves_nothing() {
-    require_engine!("bubblewrap");
-    let world = World::bubblewrap();
+fn p57_each_signal_ends_a_run_and_leaves_nothing(on: Sandbox) {
+    let world = on.world();
     std::thread::scope(|scope| {
         for (number, signal) in SIGNALS.into_iter().enumerate() {
             let dir = world.worktree(&format!("topic-{number}"));
@@ -66,10 +76,8 @@ fn p57_each_signal_ends_a_run_and_leaves_nothing() {
     world.assert_clean();
 }
 
-#[test]
-fn p57_a_guest_that_ignores_signals_ends_too() {
-    require_engine!("bubblewrap");
-    let world = World::bubblewrap();
+fn p57_a_guest_that_ignores_signals_ends_too(on: Sandbox) {
+    let world = on.world();
     for (signal, command) in [(Signal::SIGTERM, "agent"), (Signal::SIGHUP, "shell")] {
         let (pause, pipe) = pausing("");
         let script = format!("trap '' INT TERM HUP QUIT; (trap '' HUP; setsid sleep 600) & {pause}");
@@ -85,10 +93,8 @@ fn p57_a_guest_that_ignores_signals_ends_too() {
     }
 }
 
-#[test]
-fn p57_a_guest_may_answer_a_signal_with_a_code_of_its_own() {
-    require_engine!("bubblewrap");
-    let world = World::bubblewrap();
+fn p57_a_guest_may_answer_a_signal_with_a_code_of_its_own(on: Sandbox) {
+    let world = on.world();
     // `wait` is the one place where a shell's trap cannot come too early.
     let (script, pipe) = pausing("sleep 600 & wait");
     let run = world.agent(&["sh", "-c", &format!("trap 'exit 44' TERM; {script}")]).start();
@@ -136,10 +142,8 @@ fn p57_each_signal_ends_a_run_that_has_not_begun() {
     world.assert_clean();
 }
 
-#[test]
-fn p57_a_signal_at_the_end_loses_nothing() {
-    require_engine!("bubblewrap");
-    let world = World::bubblewrap();
+fn p57_a_signal_at_the_end_loses_nothing(on: Sandbox) {
+    let world = on.world();
     let dir = world.worktree("topic");
     // From the moment the guest makes this file, host git waits: the end of the run is held up.
     let (held, pipe) = (dir.join("held"), world.home().join("pipe"));

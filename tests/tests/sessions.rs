@@ -1,14 +1,22 @@
 //! Several commands in one worktree at once: an agent beside a shell, and further commands that join a sandbox.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use nix::sys::signal::Signal;
-use workmux_tests::{World, family, pausing, require_engine, told, wait_until};
+use workmux_tests::{Sandbox, World, family, on_every_sandbox, pausing, require_engine, told, wait_until};
+
+on_every_sandbox!(
+    an_agent_and_a_shell_work_in_one_worktree_at_once,
+    a_joining_command_is_like_the_first,
+    a_joining_command_has_a_terminal_if_its_user_has_one,
+    p57_a_joining_command_ends_with_its_own_supervisor_and_alone,
+    a_joining_command_ends_with_the_sandbox
+);
 
 const COMMIT: &str = "git add -A && git commit -q -m";
 
-#[test]
-fn an_agent_and_a_shell_work_in_one_worktree_at_once() {
-    require_engine!("bubblewrap");
-    let world = World::bubblewrap();
+fn an_agent_and_a_shell_work_in_one_worktree_at_once(on: Sandbox) {
+    let world = on.world();
     let dir = world.worktree("topic");
     let shell = world.waiting("shell", &dir, &format!("echo s > shell && {COMMIT} shell; git log --format=%s"));
     let agent = world.agent(&["sh", "-c", &format!("echo a > agent && {COMMIT} agent")]).dir(&dir).run();
@@ -51,10 +59,8 @@ fn joining_needs_a_sandbox_that_runs() {
     world.assert_clean();
 }
 
-#[test]
-fn a_joining_command_is_like_the_first() {
-    require_engine!("bubblewrap");
-    let world = World::bubblewrap();
+fn a_joining_command_is_like_the_first(on: Sandbox) {
+    let world = on.world();
     let dir = world.worktree("topic");
     world.folder(&dir.join("sub dir"));
     let first = world.waiting("agent", &dir, "exit 3");
@@ -93,10 +99,8 @@ fn a_joining_command_is_like_the_first() {
     world.assert_clean();
 }
 
-#[test]
-fn a_joining_command_has_a_terminal_if_its_user_has_one() {
-    require_engine!("bubblewrap");
-    let world = World::bubblewrap();
+fn a_joining_command_has_a_terminal_if_its_user_has_one(on: Sandbox) {
+    let world = on.world();
     let first = world.waiting("shell", &world.main(), "");
     let mut pty = world.pty(&[
         "sandbox",
@@ -116,10 +120,8 @@ fn a_joining_command_has_a_terminal_if_its_user_has_one() {
     first.go_on().wait().ok();
 }
 
-#[test]
-fn p57_a_joining_command_ends_with_its_own_supervisor_and_alone() {
-    require_engine!("bubblewrap");
-    let world = World::bubblewrap();
+fn p57_a_joining_command_ends_with_its_own_supervisor_and_alone(on: Sandbox) {
+    let world = on.world();
     let dir = world.main();
     let first = world.waiting("shell", &dir, "exit 5");
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGKILL] {
@@ -141,10 +143,8 @@ fn p57_a_joining_command_ends_with_its_own_supervisor_and_alone() {
     wait_until("nothing to be left", || world.residue().is_empty());
 }
 
-#[test]
-fn a_joining_command_ends_with_the_sandbox() {
-    require_engine!("bubblewrap");
-    let world = World::bubblewrap();
+fn a_joining_command_ends_with_the_sandbox(on: Sandbox) {
+    let world = on.world();
     let dir = world.main();
     let first = world.waiting("shell", &dir, "exit 5");
     let (script, pipe) = pausing("");

@@ -1,9 +1,20 @@
 //! A person's terminal: everything a shell user does by habit works, and whatever happens inside, the terminal is
 //! afterwards as it was (P82).
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use workmux_tests::{Process, Pty, World, family, pausing, require_engine, told, wait_for, wait_until};
+use workmux_tests::{
+    Process, Pty, Sandbox, World, family, on_every_sandbox, pausing, require_engine, told, wait_for, wait_until,
+};
+
+on_every_sandbox!(
+    an_interactive_shell_behaves_like_one,
+    p82_the_terminal_is_as_before_when_the_guest_was_killed,
+    p82_the_terminal_is_as_before_when_the_supervisor_was_told_to_end,
+    p57_a_closed_window_leaves_nothing
+);
 
 /// A shell of the user's on a terminal, with a prompt that no echo of typed text can be taken for.
 fn shell(world: &World) -> Pty {
@@ -35,10 +46,8 @@ fn supervisor(pty: &Pty) -> Process {
     wait_for("the supervisor", || family(shell).into_iter().find(|p| p.words.contains("sandbox shell")))
 }
 
-#[test]
-fn an_interactive_shell_behaves_like_one() {
-    require_engine!("bubblewrap");
-    let world = World::bubblewrap();
+fn an_interactive_shell_behaves_like_one(on: Sandbox) {
+    let world = on.world();
     let mut pty = shell(&world);
     let before = mode(&mut pty);
     enter(&mut pty);
@@ -88,10 +97,8 @@ fn an_interactive_shell_behaves_like_one() {
     world.assert_clean();
 }
 
-#[test]
-fn p82_the_terminal_is_as_before_when_the_guest_was_killed() {
-    require_engine!("bubblewrap");
-    let world = World::bubblewrap();
+fn p82_the_terminal_is_as_before_when_the_guest_was_killed(on: Sandbox) {
+    let world = on.world();
     let mut pty = shell(&world);
     let before = mode(&mut pty);
     // The guest leaves its terminal as broken as it can.
@@ -116,10 +123,8 @@ fn p82_the_terminal_is_as_before_when_the_guest_was_killed() {
     world.assert_clean();
 }
 
-#[test]
-fn p82_the_terminal_is_as_before_when_the_supervisor_was_told_to_end() {
-    require_engine!("bubblewrap");
-    let world = World::bubblewrap();
+fn p82_the_terminal_is_as_before_when_the_supervisor_was_told_to_end(on: Sandbox) {
+    let world = on.world();
     let mut pty = shell(&world);
     let before = mode(&mut pty);
     for (signal, code) in [(Signal::SIGTERM, "code=143"), (Signal::SIGHUP, "code=129")] {
@@ -164,10 +169,8 @@ fn a_suspended_supervisor_gives_the_terminal_back_and_goes_on() {
     world.assert_clean();
 }
 
-#[test]
-fn p57_a_closed_window_leaves_nothing() {
-    require_engine!("bubblewrap");
-    let world = World::bubblewrap();
+fn p57_a_closed_window_leaves_nothing(on: Sandbox) {
+    let world = on.world();
     let (pause, pipe) = pausing("");
     for script in [pause.clone(), format!("trap '' HUP TERM INT; {pause}")] {
         let pty = world.pty(&["sandbox", "shell", "--", "sh", "-c", &script]);

@@ -10,6 +10,7 @@ mod bench;
 mod build;
 mod demo;
 mod elf;
+mod engines;
 mod install;
 mod ledger;
 mod process;

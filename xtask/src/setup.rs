@@ -7,13 +7,17 @@ use crate::account::{self, Account};
 use crate::{Result, in_ci, process};
 
 /// Programs we start, and the Debian packages that bring them.
-type Programs = &'static [(&'static str, &'static str)];
+pub(crate) type Programs = &'static [(&'static str, &'static str)];
 
 /// What runs sandboxes.
 pub(crate) const SANDBOXES: Programs = &[("bwrap", "bubblewrap"), ("pasta", "passt"), ("tmux", "tmux"), ("git", "git")];
-/// What tests need besides: a real agent is installed the way its users install it.
-pub(crate) const TESTS: Programs =
-    &[("bwrap", "bubblewrap"), ("pasta", "passt"), ("tmux", "tmux"), ("git", "git"), ("npm", "npm")];
+/// What tests need besides, next to the engines: a real agent is installed the way its users install it.
+const AGENTS: Programs = &[("npm", "npm")];
+
+/// Everything that tests use.
+pub(crate) fn tests() -> Vec<(&'static str, &'static str)> {
+    [SANDBOXES, AGENTS, crate::engines::PROGRAMS].concat()
+}
 
 /// Whether this machine may be changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,13 +51,13 @@ impl Ready {
 
 /// The task.
 pub(crate) fn run(consent: Consent) -> Result<Ready> {
-    let ready = prepare(consent, TESTS)?.complete()?;
+    let ready = prepare(consent, &tests())?.complete()?;
     println!("this machine has all that tests and the demo need; they run as '{}'", ready.account.name);
     Ok(ready)
 }
 
 /// Installs what is missing if that is allowed, and says what there is.
-pub(crate) fn prepare(consent: Consent, programs: Programs) -> Result<Ready> {
+pub(crate) fn prepare(consent: Consent, programs: &[(&'static str, &'static str)]) -> Result<Ready> {
     let root = account::own_uid() == 0;
     let mut missing = missing(programs);
     let mut account = Account::find()?;
@@ -125,7 +129,7 @@ fn may(consent: Consent, steps: &[Command]) -> Result<bool> {
     Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))
 }
 
-fn missing(programs: Programs) -> Vec<&'static str> {
+fn missing(programs: &[(&str, &'static str)]) -> Vec<&'static str> {
     programs.iter().filter(|(program, _)| !on_path(program)).map(|(_, package)| *package).collect()
 }
 
@@ -139,6 +143,9 @@ pub(crate) fn install_line(missing: &[&str]) -> Option<String> {
 }
 
 fn on_path(program: &str) -> bool {
+    if program.starts_with('/') {
+        return std::path::Path::new(program).is_file();
+    }
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|folder| folder.is_absolute() && folder.join(program).is_file())
 }

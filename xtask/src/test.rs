@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use crate::build::{self, Profile};
+use crate::engines::Engines;
 use crate::install;
 use crate::ledger::{Floors, Ledger, Totals};
 use crate::scratch::Scratch;
@@ -18,7 +19,7 @@ use crate::{Result, in_ci, process, stamp};
 
 /// The task.
 pub(crate) fn run(workspace: &Workspace, consent: Consent, filter: Option<&str>) -> Result<()> {
-    let ready = setup::prepare(consent, setup::TESTS)?;
+    let ready = setup::prepare(consent, &setup::tests())?;
     let ready = if in_ci() { ready.complete()? } else { ready };
     let scratch = Scratch::open()?;
     let mut steps = Steps::default();
@@ -31,6 +32,7 @@ pub(crate) fn run(workspace: &Workspace, consent: Consent, filter: Option<&str>)
     for library in &product.others {
         install::put(library, &stage.join("other").join(library.file_name().unwrap_or_default()), 0o644)?;
     }
+    let engines = steps.time("engines", || Engines::prepare(&scratch, &ready.account));
     let ledger = scratch.path("ledger");
     let _absent = std::fs::remove_file(&ledger);
 
@@ -45,6 +47,7 @@ pub(crate) fn run(workspace: &Workspace, consent: Consent, filter: Option<&str>)
         tests.env("WORKMUX_TEST_USER", &ready.account.name);
     }
     tests.env("WORKMUX_TEST_DIR", scratch.folder("worlds")?);
+    tests.env("WORKMUX_TEST_ENGINES", engines.describe());
     if in_ci() {
         let release = steps.time("release build", || stage_release(workspace, &scratch))?;
         tests.env("WORKMUX_TEST_RELEASE", release);

@@ -1,8 +1,15 @@
 //! One attack at a time, on a repository that nobody else uses meanwhile.
 
-use workmux_tests::require_engine;
+use workmux_tests::{Sandbox, on_every_sandbox};
 
-use super::case::{Case, some};
+use super::case::{Case, some_on};
+
+on_every_sandbox!(
+    p13_nothing_a_guest_tells_git_to_run_is_run,
+    p14_links_lead_the_host_nowhere,
+    p14_nothing_makes_the_host_wait_or_grow,
+    p14_lies_are_not_believed
+);
 
 /// An attack: what the guest does. Only what is a breach by itself is checked beyond [`hold`].
 type Attack = (&'static str, &'static str);
@@ -173,10 +180,10 @@ const LIES: &[Attack] = &[
 
 /// Each attack is made; afterwards the host's git directory is as it was, except for objects and
 /// refs below `refs/wm` that came the honest way.
-fn hold(attacks: &[Attack]) {
-    for (git, kind) in some() {
+fn hold(on: Sandbox, attacks: &[Attack]) {
+    for (git, kind) in some_on(on) {
         // What one attack leaves is nothing, so the next one may use the same repository.
-        let case = Case::new(git, kind);
+        let case = Case::on(on, git, kind);
         for (name, script) in attacks {
             let (before, home) = (case.git_dir(), case.home());
             let finished = case.guest(&format!("{FOLDERS}{script}")).run();
@@ -200,26 +207,18 @@ fn hold(attacks: &[Attack]) {
     }
 }
 
-#[test]
-fn p13_nothing_a_guest_tells_git_to_run_is_run() {
-    require_engine!("bubblewrap");
-    hold(COMMANDS);
+fn p13_nothing_a_guest_tells_git_to_run_is_run(on: Sandbox) {
+    hold(on, COMMANDS);
 }
 
-#[test]
-fn p14_links_lead_the_host_nowhere() {
-    require_engine!("bubblewrap");
-    hold(LINKS);
+fn p14_links_lead_the_host_nowhere(on: Sandbox) {
+    hold(on, LINKS);
 }
 
-#[test]
-fn p14_nothing_makes_the_host_wait_or_grow() {
-    require_engine!("bubblewrap");
-    hold(TRAPS);
+fn p14_nothing_makes_the_host_wait_or_grow(on: Sandbox) {
+    hold(on, TRAPS);
 }
 
-#[test]
-fn p14_lies_are_not_believed() {
-    require_engine!("bubblewrap");
-    hold(LIES);
+fn p14_lies_are_not_believed(on: Sandbox) {
+    hold(on, LIES);
 }

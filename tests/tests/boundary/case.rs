@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use workmux_tests::{Finished, Git, Run, Snapshot, World, gits};
+use workmux_tests::{Finished, Git, Run, Sandbox, Snapshot, World, gits};
 
 /// Which checkout the guest gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,10 +33,25 @@ pub(crate) fn all() -> Vec<(Git, Kind)> {
     gits().into_iter().flat_map(|git| [(git, Kind::Linked), (git, Kind::Main)]).collect()
 }
 
+/// [`all`], or where the guest's git is the image's and not the host's, one of them with each kind of checkout.
+pub(crate) fn all_on(sandbox: Sandbox) -> Vec<(Git, Kind)> {
+    if sandbox.is_container() { some_on(sandbox) } else { all() }
+}
+
+/// [`some`]; in a container the guest's git is always the image's.
+pub(crate) fn some_on(sandbox: Sandbox) -> Vec<(Git, Kind)> {
+    let first = gits()[0];
+    if sandbox.is_container() { vec![(first, Kind::Linked), (first, Kind::Main)] } else { some() }
+}
+
 impl Case {
     pub(crate) fn new(git: Git, kind: Kind) -> Self {
-        let world = World::with_git(git);
-        world.user_config("sandbox: { enabled: true, backend: bubblewrap, network: { policy: deny } }");
+        Self::on(Sandbox::Bubblewrap, git, kind)
+    }
+
+    pub(crate) fn on(sandbox: Sandbox, git: Git, kind: Kind) -> Self {
+        let world = World::on_with_git(sandbox, git);
+        world.configure("enabled: true, network: { policy: deny }");
         let main = world.main();
         let setup = "set -e
             mkdir sub; echo one > sub/file; echo two > file; git add .; git commit -qm second

@@ -4,9 +4,11 @@
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use workmux_tests::{require_engine, wait_until};
+use workmux_tests::{Sandbox, on_every_sandbox, wait_until};
 
-use super::case::{Case, Kind, some};
+use super::case::{Case, Kind, some_on};
+
+on_every_sandbox!(p14_p58_a_killed_supervisor_loses_no_commit);
 
 /// Commits without end; each commit is noted only when git says that it is made.
 const COMMITS: &str = r#"
@@ -17,11 +19,9 @@ while :; do
 done
 "#;
 
-#[test]
-fn p14_p58_a_killed_supervisor_loses_no_commit() {
-    require_engine!("bubblewrap");
-    for (n, (git, kind)) in some().into_iter().enumerate() {
-        let case = Case::new(git, kind);
+fn p14_p58_a_killed_supervisor_loses_no_commit(on: Sandbox) {
+    for (n, (git, kind)) in some_on(on).into_iter().enumerate() {
+        let case = Case::on(on, git, kind);
         case.world.write(case.world.git_dir().join("info/exclude"), "made\n");
         for round in 0..5u64 {
             let made = case.checkout.join("made");

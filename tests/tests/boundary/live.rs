@@ -1,8 +1,14 @@
 //! The host and a hostile guest at the same time.
 
-use workmux_tests::{Finished, Git, Snapshot, require_engine, wait_until};
+use workmux_tests::{Finished, Git, Sandbox, Snapshot, on_every_sandbox, require_engine, wait_until};
 
-use super::case::{Case, Kind, all};
+use super::case::{Case, Kind, all, all_on};
+
+on_every_sandbox!(
+    p13_a_host_that_works_meanwhile_finds_only_its_own_work,
+    p14_two_who_commit_at_once_keep_both,
+    p14_work_crosses_while_the_guest_runs
+);
 
 /// Attacks everything over and over until `stop` appears in the checkout.
 const STORM: &str = r#"
@@ -21,11 +27,9 @@ done
 true
 "#;
 
-#[test]
-fn p13_a_host_that_works_meanwhile_finds_only_its_own_work() {
-    require_engine!("bubblewrap");
-    for (git, kind) in all() {
-        let case = Case::new(git, kind);
+fn p13_a_host_that_works_meanwhile_finds_only_its_own_work(on: Sandbox) {
+    for (git, kind) in all_on(on) {
+        let case = Case::on(on, git, kind);
         let (control, home) = (case.control_files(), case.home());
         let guest = case.guest(STORM).start();
         wait_until("the guest attacks", || case.checkout.join("started").exists());
@@ -74,11 +78,9 @@ fn p13_a_host_that_works_meanwhile_finds_only_its_own_work() {
 }
 
 /// Both commit on the same branch: nobody's work is lost, and the user is told where the guest's is.
-#[test]
-fn p14_two_who_commit_at_once_keep_both() {
-    require_engine!("bubblewrap");
-    for (git, kind) in all() {
-        let case = Case::new(git, kind);
+fn p14_two_who_commit_at_once_keep_both(on: Sandbox) {
+    for (git, kind) in all_on(on) {
+        let case = Case::on(on, git, kind);
         // The guest's commit is one rename, made when the host's is there already.
         let script = r#"
             c=$(git commit-tree -p HEAD -m guest 'HEAD^{tree}'); touch ready
@@ -105,11 +107,9 @@ fn p14_two_who_commit_at_once_keep_both() {
 }
 
 /// What the host does while a guest runs reaches the guest, and what the guest does reaches the host before its end.
-#[test]
-fn p14_work_crosses_while_the_guest_runs() {
-    require_engine!("bubblewrap");
-    for (git, kind) in all() {
-        let case = Case::new(git, kind);
+fn p14_work_crosses_while_the_guest_runs(on: Sandbox) {
+    for (git, kind) in all_on(on) {
+        let case = Case::on(on, git, kind);
         let script = r#"
             echo one > one; git add one; git commit -q -m 'from the guest'
             i=0; while ! git rev-parse -q --verify refs/tags/hello > /dev/null; do sleep 0.2; i=$((i+1)); [ $i -lt 50 ]; git tag tick$i; done

@@ -1,0 +1,138 @@
+//! The kinds of sandbox that a test can run in: one backend on one engine.
+//!
+//! `on_every_sandbox!` makes one test for each out of a function that takes a [`Sandbox`].
+
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+
+use serde::Deserialize;
+
+use crate::engine::engine;
+use crate::world::World;
+
+/// A backend on an engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sandbox {
+    /// Linux namespaces.
+    Bubblewrap,
+    /// Containers of a docker daemon.
+    Docker,
+    /// Containers of root's podman.
+    Podman,
+    /// Containers of an ordinary user's podman.
+    PodmanRootless,
+}
+
+/// What `cargo xtask test` says of an engine.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Described {
+    pub(crate) runtime: String,
+    pub(crate) root: bool,
+    pub(crate) env: BTreeMap<String, String>,
+    pub(crate) image: String,
+    /// Why it cannot be used, if it cannot.
+    pub(crate) problem: Option<String>,
+}
+
+/// The engines that were made ready.
+pub(crate) fn described(name: &str) -> Option<&'static Described> {
+    static ALL: OnceLock<BTreeMap<String, Described>> = OnceLock::new();
+    let all = ALL.get_or_init(|| {
+        let text = std::env::var("WORKMUX_TEST_ENGINES").unwrap_or_else(|_| "{}".into());
+        serde_json::from_str(&text).expect("cargo xtask test describes the engines")
+    });
+    all.get(name)
+}
+
+impl Sandbox {
+    /// As the ledger names it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bubblewrap => "bubblewrap",
+            Self::Docker => "docker",
+            Self::Podman => "podman",
+            Self::PodmanRootless => "podman-rootless",
+        }
+    }
+
+    /// Whether it works here, noted for the calling test.
+    pub fn is_ready(self) -> bool {
+        engine(self.name())
+    }
+
+    /// Whether its sandboxes are containers.
+    pub fn is_container(self) -> bool {
+        self != Self::Bubblewrap
+    }
+
+    pub(crate) fn described(self) -> Option<&'static Described> {
+        described(self.name())
+    }
+
+    /// The user's configuration that chooses it, with further keys of `sandbox` and of the backend's own table, each as
+    /// `KEY: VALUE, KEY: VALUE`.
+    pub fn configuration(self, more: &str, table: &str) -> String {
+        let comma = |text: &str| if text.is_empty() { String::new() } else { format!(", {text}") };
+        match self.described() {
+            None => {
+                let table = if table.is_empty() { String::new() } else { format!(", bubblewrap: {{ {table} }}") };
+                format!("sandbox: {{ backend: bubblewrap{}{table} }}\n", comma(more))
+            }
+            Some(engine) => format!(
+                "sandbox: {{ backend: container, image: '{}', container: {{ runtime: {}, allow_root: {}{} }}{} }}\n",
+                engine.image,
+                engine.runtime,
+                engine.root,
+                comma(table),
+                comma(more)
+            ),
+        }
+    }
+
+    /// A world whose user chose it.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub fn world(self) -> World {
+        let world = World::on(self);
+        world.configure("");
+        world
+    }
+}
+
+/// One test for each kind of sandbox: `NAME::bubblewrap`, `NAME::docker`, `NAME::podman` and `NAME::podman_rootless`, for
+/// functions that take a [`Sandbox`](crate::Sandbox).
+#[macro_export]
+macro_rules! on_every_sandbox {
+    ($($name:ident),+ $(,)?) => {$(
+        mod $name {
+            use $crate::Sandbox::{self, *};
+
+            fn on(sandbox: Sandbox) {
+                if sandbox.is_ready() {
+                    super::$name(sandbox);
+                }
+            }
+
+            #[test]
+            fn bubblewrap() {
+                on(Bubblewrap);
+            }
+
+            #[test]
+            fn docker() {
+                on(Docker);
+            }
+
+            #[test]
+            fn podman() {
+                on(Podman);
+            }
+
+            #[test]
+            fn podman_rootless() {
+                on(PodmanRootless);
+            }
+        }
+    )+};
+}
