@@ -1,6 +1,7 @@
 //! The kinds of sandbox that a test can run in: one backend on one engine.
 //!
-//! `on_every_sandbox!` makes one test for each out of a function that takes a [`Sandbox`].
+//! `on_every_sandbox!` makes one test for each out of a function that takes a [`Sandbox`], `on_every_engine!` one for
+//! each container engine.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -104,35 +105,36 @@ impl Sandbox {
 /// functions that take a [`Sandbox`](crate::Sandbox).
 #[macro_export]
 macro_rules! on_every_sandbox {
-    ($($name:ident),+ $(,)?) => {$(
+    ($($name:ident),+ $(,)?) => {
+        $crate::__on!($($name),+: bubblewrap Bubblewrap, docker Docker, podman Podman, podman_rootless PodmanRootless);
+    };
+}
+
+/// The same for container engines only.
+#[macro_export]
+macro_rules! on_every_engine {
+    ($($name:ident),+ $(,)?) => {
+        $crate::__on!($($name),+: docker Docker, podman Podman, podman_rootless PodmanRootless);
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __on {
+    ($name:ident: $($test:ident $sandbox:ident),+) => {
         mod $name {
-            use $crate::Sandbox::{self, *};
-
-            fn on(sandbox: Sandbox) {
-                if sandbox.is_ready() {
-                    super::$name(sandbox);
+            $(
+                #[test]
+                fn $test() {
+                    if $crate::Sandbox::$sandbox.is_ready() {
+                        super::$name($crate::Sandbox::$sandbox);
+                    }
                 }
-            }
-
-            #[test]
-            fn bubblewrap() {
-                on(Bubblewrap);
-            }
-
-            #[test]
-            fn docker() {
-                on(Docker);
-            }
-
-            #[test]
-            fn podman() {
-                on(Podman);
-            }
-
-            #[test]
-            fn podman_rootless() {
-                on(PodmanRootless);
-            }
+            )+
         }
-    )+};
+    };
+    ($name:ident, $($more:ident),+: $($tests:tt)+) => {
+        $crate::__on!($name: $($tests)+);
+        $crate::__on!($($more),+: $($tests)+);
+    };
 }

@@ -208,6 +208,14 @@ impl World {
         }
     }
 
+    /// The image of this world's containers.
+    ///
+    /// # Panics
+    /// When the sandboxes are no containers.
+    pub fn image(&self) -> String {
+        self.sandbox.described().expect("sandboxes that are containers").image.clone()
+    }
+
     /// The engine's program, as the product starts it.
     ///
     /// # Panics

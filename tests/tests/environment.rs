@@ -79,7 +79,7 @@ fn p69_no_variable_passes_by_accident(on: Sandbox) {
         assert!(!run.stdout.contains("sentinel"), "{run}");
         let allowed = ["TERM", "COLORTERM", "HOME", "PATH", "USER", "LOGNAME", "SHELL", "LANG", "PWD"];
         // What engines and images set.
-        let image = ["HOSTNAME", "container"];
+        let image = ["HOSTNAME", "container", "IMAGE_SAYS"];
         for line in run.stdout.lines() {
             let name = line.split('=').next().unwrap();
             let ours = name.starts_with("GIT_CONFIG_") || name == "WM_SANDBOX_GUEST" || name.starts_with("WM_RPC_");
@@ -134,11 +134,15 @@ fn p44_the_token_is_nowhere_but_in_its_guest(on: Sandbox) {
         world.agent(&["sh", "-c", "echo $WM_RPC_TOKEN; ps axe 2>/dev/null; cat /proc/*/environ 2>/dev/null; true"]);
     let second = second.run().ok();
 
-    let guest = workmux_tests::family(waiting.pid());
+    // An engine's containers are no children of ours.
+    let guest = if on.is_container() { processes() } else { workmux_tests::family(waiting.pid()) };
+    let home = format!("GIT_CONFIG_VALUE_0={}", dir.display());
     let environ = |pid: nix::unistd::Pid| std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
     let token = guest.iter().find_map(|process| {
         let environ = String::from_utf8_lossy(&environ(process.pid)).into_owned();
-        environ.split('\0').find_map(|pair| pair.strip_prefix("WM_RPC_TOKEN=").map(str::to_owned))
+        let pairs = || environ.split('\0');
+        pairs().find(|pair| *pair == home)?;
+        pairs().find_map(|pair| pair.strip_prefix("WM_RPC_TOKEN=").map(str::to_owned))
     });
     let token = token.expect("the guest has a token");
     assert_eq!(token.len(), 64);

@@ -299,7 +299,7 @@ fn load(engine: &str, env: &Value, who: Option<&Account>, image: &Path, folder: 
         }
     };
     if finish(&["image", "inspect", "--format", "{{.Id}}", &name]).is_err() {
-        finish(&["import", &image.to_string_lossy(), &name])?;
+        finish(&["import", "--change", "ENV IMAGE_SAYS=hello", &image.to_string_lossy(), &name])?;
     }
     // Copies what an ordinary user's containers share, and shows that containers run.
     let user = who.map(|account| format!("{}:{}", account.uid, account.gid));

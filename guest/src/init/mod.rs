@@ -6,6 +6,7 @@
 
 mod command;
 mod end;
+mod limits;
 mod link;
 mod reap;
 mod signals;
@@ -128,6 +129,11 @@ impl Conversation {
             Ok(never) => match never {},
             Err(end) => end,
         };
+        if self.role == Role::First && matches!(end, End::Command(_)) {
+            for line in limits::hit() {
+                let _ = self.warn(line);
+            }
+        }
         if let Some(message) = end.message() {
             // A supervisor that is gone learns nothing, and what follows is the same.
             let _ = self.link.send(&message);

@@ -77,7 +77,8 @@ const LINKS: &[Attack] = &[
     ),
     (
         "a merge in progress is made of links",
-        r#"git rev-parse side > "$A/MERGE_HEAD"; ln -s "$OUT/rc" "$A/MERGE_MSG"; ln -s "$OUT/rc" "$A/MERGE_MODE""#,
+        // The head last: alone it is an honest merge, and work crosses at any moment.
+        r#"ln -s "$OUT/rc" "$A/MERGE_MSG"; ln -s "$OUT/rc" "$A/MERGE_MODE"; git rev-parse side > "$A/MERGE_HEAD""#,
     ),
     ("the index is a link to nowhere", r#"rm "$A/index"; ln -s "$OUT/index" "$A/index""#),
     ("the index is a link to a secret", r#"rm "$A/index"; ln -s "$OUT/rc" "$A/index""#),
