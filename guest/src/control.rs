@@ -44,6 +44,8 @@ pub struct Start {
     pub relay: bool,
     /// Wait (up to 10 s) until the network has a default route before starting the command.
     pub wait_for_route: bool,
+    /// The terminal's rows and columns. An engine tells its own terminals late.
+    pub size: Option<(u16, u16)>,
     /// What the first process was started with lies below `env`; otherwise nothing is inherited.
     pub inherit: bool,
 }
@@ -79,12 +81,9 @@ impl ToGuest {
                 b.list(&s.argv);
                 b.list(&s.env);
                 b.bytes(&s.cwd);
-                b.u32(
-                    u32::from(s.terminal)
-                        | u32::from(s.relay) << 1
-                        | u32::from(s.wait_for_route) << 2
-                        | u32::from(s.inherit) << 3,
-                );
+                let flags = [s.terminal, s.relay, s.wait_for_route, s.inherit];
+                b.u32(flags.iter().enumerate().map(|(bit, flag)| u32::from(*flag) << bit).sum());
+                b.u32(s.size.map_or(0, |(rows, columns)| u32::from(rows) << 16 | u32::from(columns)));
                 b.finish()
             }
             Self::Signal(n) => {
@@ -109,7 +108,7 @@ impl ToGuest {
         let mut p = Parser(body);
         let message = match kind {
             1 => {
-                let (argv, env, cwd, flags) = (p.list()?, p.list()?, p.bytes()?, p.u32()?);
+                let (argv, env, cwd, flags, size) = (p.list()?, p.list()?, p.bytes()?, p.u32()?, p.u32()?);
                 Self::Start(Start {
                     argv,
                     env,
@@ -118,6 +117,7 @@ impl ToGuest {
                     relay: flags & 2 != 0,
                     wait_for_route: flags & 4 != 0,
                     inherit: flags & 8 != 0,
+                    size: (size != 0).then_some(((size >> 16) as u16, size as u16)),
                 })
             }
             2 => Self::Signal(p.u32()? as i32),
@@ -304,6 +304,7 @@ mod tests {
             relay: false,
             wait_for_route: true,
             inherit: true,
+            size: Some((24, 80)),
         };
         for message in [ToGuest::Start(start), ToGuest::Signal(15)] {
             assert_eq!(ToGuest::read_from(&mut message.encode().as_slice()).unwrap(), Some(message.clone()));

@@ -37,6 +37,14 @@ pub(crate) fn default_signal_actions() {
     }
 }
 
+/// Gives a terminal its size.
+#[expect(unsafe_code, reason = "no safe wrapper")]
+pub(crate) fn set_terminal_size(terminal: BorrowedFd, rows: u16, columns: u16) -> nix::Result<()> {
+    let size = libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: the call reads exactly this structure.
+    Errno::result(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) }).map(drop)
+}
+
 /// Sends a signal by number, real-time ones included. A negative pid names a process group, -1 everything.
 #[expect(unsafe_code, reason = "the safe wrapper does not take real-time signals")]
 pub(crate) fn kill(pid: i32, signal: i32) -> nix::Result<()> {

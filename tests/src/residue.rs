@@ -105,6 +105,16 @@ impl World {
         found
     }
 
+    /// The first process of the sandbox that runs. An engine's is no child of ours.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn first_process(&self) -> Process {
+        let home = self.home().to_str().expect("UTF-8");
+        let inside = |p: &Process| p.words.contains("workmux init") && p.file("mountinfo").contains(home);
+        wait_for("a first process", || processes().into_iter().find(inside))
+    }
+
     /// Nothing is left of any run.
     ///
     /// # Panics

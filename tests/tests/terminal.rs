@@ -111,8 +111,7 @@ fn p82_the_terminal_is_as_before_when_the_guest_was_killed(on: Sandbox) {
 
     // The sandbox's first process is killed from outside.
     enter(&mut pty);
-    let first = supervisor(&pty);
-    let inside = family(first.pid).into_iter().find(|p| p.words.contains("workmux init")).expect("a first process");
+    let inside = world.first_process();
     kill(inside.pid, Signal::SIGKILL).unwrap();
     pty.wait_for("host42> ");
     pty.send("echo code=$?\r");

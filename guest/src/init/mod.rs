@@ -226,6 +226,10 @@ impl Conversation {
         {
             self.warn(format!("the terminal is not under the sandbox's control, Ctrl-C may not work: {}", e.desc()))?;
         }
+        if let (true, Some((rows, columns))) = (start.terminal, start.size) {
+            // What cannot be set now comes with the next change.
+            let _ = crate::sys::set_terminal_size(std::io::stdin().as_fd(), rows, columns);
+        }
         let command = Command::new(start, &self.relay.as_ref().map(Relay::variables).unwrap_or_default())?;
         let (child, reports) = command.spawn()?;
         self.phase = Phase::Exec { command: Box::new(command), child, reports };

@@ -107,6 +107,7 @@ async fn join(
         cwd: place.cwd.clone().into_os_string().into_encoded_bytes(),
         terminal,
         inherit: instance.inherit_env,
+        size: if terminal { supervisor::terminal_size() } else { None },
         ..Start::default()
     };
     let job = Job {

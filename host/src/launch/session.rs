@@ -222,6 +222,7 @@ impl Stage {
             relay: server.is_some(),
             wait_for_route: matches!(&how, Exec::Plan(plan) if plan.wait_for_route),
             inherit: instance.inherit_env,
+            size: if terminal { supervisor::terminal_size() } else { None },
         };
         if let Some(recovered) = self.boundary.as_ref().and_then(|(boundary, _)| boundary.recovered()) {
             report(recovered);

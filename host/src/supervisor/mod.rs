@@ -36,7 +36,7 @@ use pump::Pump;
 use signals::Sudden;
 pub use signals::{Interrupted, Signals};
 pub use status::{Status, Unstarted};
-pub use terminal::is_interactive;
+pub use terminal::{is_interactive, terminal_size};
 
 /// How long the first process may take to report. Container engines need a while on a cold machine.
 const FIRST_PROCESS: Duration = Duration::from_secs(120);

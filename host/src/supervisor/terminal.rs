@@ -21,6 +21,11 @@ pub fn is_interactive() -> bool {
     io::stdin().is_terminal() && io::stdout().is_terminal()
 }
 
+/// The rows and columns of the terminal on standard input.
+pub fn terminal_size() -> Option<(u16, u16)> {
+    size_of(io::stdin().as_fd()).map(|size| (size.ws_row, size.ws_col))
+}
+
 /// The guest's terminal and the user's, before the command runs.
 pub(super) struct Terminal {
     user: UserTerminal,
