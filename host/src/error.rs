@@ -87,6 +87,7 @@ fn step(verb: &str) -> &str {
         "session" => "run the command",
         "verify" => "confirm what it started",
         "release" => "clean up",
+        "list" => "list what it has",
         "check" => "check itself",
         other => other,
     }

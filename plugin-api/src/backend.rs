@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     AttachRequest, CheckRequest, Context, Error, Exec, ExecRequest, ExplainRequest, Features, Finding, Instance,
-    PrepareRequest, ReleaseRequest, Result, Route, RouteRequest, Settings, SettingsRequest, VerifyRequest,
+    Instances, PrepareRequest, ReleaseRequest, Result, Route, RouteRequest, Settings, SettingsRequest, VerifyRequest,
 };
 
 /// What runs commands somewhere else: all that the supervisor knows of a backend.
@@ -102,9 +102,6 @@ pub trait Attach: Send + Sync {
 
 /// Capability: images. Its verbs are not served by this protocol version; the trait marks the accessor's place.
 pub trait Images: Send + Sync {}
-
-/// Capability: instances that outlive a run. Its verbs are not served by this protocol version.
-pub trait Instances: Send + Sync {}
 
 /// Capability: installing a guest program. Its verbs are not served by this protocol version.
 pub trait Install: Send + Sync {}

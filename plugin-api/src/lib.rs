@@ -6,6 +6,7 @@ mod backend;
 mod context;
 mod error;
 mod exec;
+mod instances;
 pub mod manifest;
 mod placing;
 mod settings;
@@ -13,13 +14,14 @@ mod spec;
 mod word;
 
 pub use async_trait::async_trait;
-pub use backend::{Attach, Backend, Capability, Images, Install, Instances, Transport};
+pub use backend::{Attach, Backend, Capability, Images, Install, Transport};
 pub use context::{Context, Level, Tool, ToolOutput};
 pub use error::{Error, ErrorKind, Result};
 pub use exec::{
     AttachRequest, Companion, Ended, Exec, ExecRequest, ExplainRequest, GuestCommand, Instance, Origin, Plan,
     PrepareRequest, ReleaseRequest, Route, RouteRequest, Session, Stdio, ToolCall, VerifyRequest,
 };
+pub use instances::{InstanceInfo, InstanceRequest, Instances, InstancesRequest};
 pub use manifest::{Isolation, Manifest, PROTOCOL};
 pub use placing::Placing;
 pub use settings::{CheckRequest, Demands, Finding, Refusal, Settings, SettingsRequest};

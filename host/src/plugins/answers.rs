@@ -7,8 +7,8 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use workmux_plugin_api::{
-    Ended, Error, ErrorKind, Features, Finding, Instance, LimitKind, Limits, Plan, Policy, Result, Route, Settings,
-    Word,
+    Ended, Error, ErrorKind, Features, Finding, Instance, InstanceInfo, LimitKind, Limits, Plan, Policy, Result, Route,
+    Settings, Word,
 };
 
 use super::toolbox::valid_variable;
@@ -93,6 +93,17 @@ pub(super) fn instance(mut answer: Instance) -> Result<Instance> {
     variables(env)?;
     notes.truncate(MAX_NOTES);
     notes.iter_mut().for_each(|note| *note = crate::text::line(note));
+    Ok(answer)
+}
+
+/// Names are data that goes back to the backend; what cannot be a name is no instance.
+pub(super) fn instances(mut answer: Vec<InstanceInfo>) -> Result<Vec<InstanceInfo>> {
+    bounded("instances", answer.len(), MAX_ITEMS)?;
+    answer.retain(|one| {
+        let name = &one.name;
+        !name.is_empty() && name.len() <= MAX_NAME && !name.starts_with('-') && !name.chars().any(char::is_control)
+    });
+    answer.iter_mut().for_each(|one| one.status = crate::text::line(&one.status));
     Ok(answer)
 }
 

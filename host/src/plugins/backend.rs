@@ -12,8 +12,8 @@ use std::time::Duration;
 use workmux_plugin_api::abi::import::{Call, LoadedBackend, LoadedExec};
 use workmux_plugin_api::{
     AttachRequest, Capability, CheckRequest, Error, ErrorKind, ExecRequest, ExplainRequest, Features, Finding,
-    Instance, Level, Manifest, Plan, PrepareRequest, ReleaseRequest, Result as ApiResult, Route, RouteRequest,
-    Settings, SettingsRequest, VerifyRequest,
+    Instance, InstanceInfo, InstanceRequest, InstancesRequest, Level, Manifest, Plan, PrepareRequest, ReleaseRequest,
+    Result as ApiResult, Route, RouteRequest, Settings, SettingsRequest, VerifyRequest,
 };
 
 use super::answers;
@@ -25,8 +25,10 @@ use super::toolbox::Toolbox;
 /// How long a backend may take.
 #[derive(Debug, Clone, Copy)]
 pub struct Deadlines {
-    /// For every verb but `prepare`.
+    /// For every verb that only answers.
     pub question: Duration,
+    /// For stopping and deleting an instance.
+    pub change: Duration,
     /// For `prepare` since its last progress.
     pub silence: Duration,
     /// For `prepare` in all.
@@ -39,6 +41,7 @@ impl Default for Deadlines {
     fn default() -> Self {
         Self {
             question: Duration::from_secs(30),
+            change: Duration::from_secs(120),
             silence: Duration::from_secs(600),
             prepare: Duration::from_secs(6 * 3600),
             load: Duration::from_secs(10),
@@ -187,6 +190,21 @@ impl Backend {
         self.call("prepare", patience, |b, call| b.prepare(call, request), answers::instance).await
     }
 
+    /// [`workmux_plugin_api::Instances::list`]
+    pub async fn list(&self, request: InstancesRequest) -> Result<Vec<InstanceInfo>> {
+        self.question("list", |b, call| b.list(call, request), answers::instances).await
+    }
+
+    /// [`workmux_plugin_api::Instances::stop`]
+    pub async fn stop(&self, request: InstanceRequest) -> Result<()> {
+        self.slow("stop", |b, call| b.stop(call, request)).await
+    }
+
+    /// [`workmux_plugin_api::Instances::delete`]
+    pub async fn delete(&self, request: InstanceRequest) -> Result<()> {
+        self.slow("delete", |b, call| b.delete(call, request)).await
+    }
+
     /// [`workmux_plugin_api::Transport::exec`]
     pub async fn exec(&self, request: ExecRequest) -> Result<Exec> {
         let answer = self.question("exec", |b, call| b.exec(call, request), Ok).await?;
@@ -222,6 +240,18 @@ impl Backend {
                 Session::new(self.name(), session).map(Exec::Session).map_err(|e| self.failed(verb, e))
             }
         }
+    }
+
+    async fn slow<F>(
+        &self,
+        verb: &'static str,
+        ask: impl FnOnce(&'static LoadedBackend, Call) -> F + Send + 'static,
+    ) -> Result<()>
+    where
+        F: Future<Output = ApiResult<()>>,
+    {
+        let total = self.core.deadlines.change;
+        self.call(verb, Patience { silence: total, total }, ask, Ok).await
     }
 
     async fn question<A, B, F>(

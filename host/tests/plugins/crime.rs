@@ -120,6 +120,7 @@ async fn run(stage: &Stage) {
     }
     environment.deadlines = Deadlines {
         question: Duration::from_secs(1),
+        change: Duration::from_secs(1),
         silence: Duration::from_secs(1),
         prepare: Duration::from_secs(6),
         load: Duration::from_secs(5),

@@ -164,6 +164,18 @@ async fn dispatch<B: Backend>(backend: &B, op: &str, body: &str, host: HostObjec
             Some(attach) => exec(verb!(|cx, request| attach.attach(cx, request))),
             None => Err(Error::unsupported("attach is not provided by this backend")),
         },
+        "instances.list" => match backend.instances() {
+            Some(instances) => plain(to_json(&verb!(|cx, request| instances.list(cx, request)))),
+            None => Err(Error::unsupported("instances are not provided by this backend")),
+        },
+        "instances.stop" => match backend.instances() {
+            Some(instances) => plain(to_json(&verb!(|cx, request| instances.stop(cx, request)))),
+            None => Err(Error::unsupported("instances are not provided by this backend")),
+        },
+        "instances.delete" => match backend.instances() {
+            Some(instances) => plain(to_json(&verb!(|cx, request| instances.delete(cx, request)))),
+            None => Err(Error::unsupported("instances are not provided by this backend")),
+        },
         _ => Err(Error::unsupported(format!("this backend does not know the verb '{op}' (protocol {PROTOCOL})"))),
     }
 }

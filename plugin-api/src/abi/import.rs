@@ -27,8 +27,8 @@ use crate::context::{CallFacts, Event};
 use crate::manifest::Protocol;
 use crate::{
     AttachRequest, Capability, CheckRequest, Ended, Error, ErrorKind, ExecRequest, ExplainRequest, Features, Finding,
-    Instance, Level, PROTOCOL, Plan, PrepareRequest, ReleaseRequest, Result, Route, RouteRequest, Settings,
-    SettingsRequest, Tool, ToolOutput, VerifyRequest,
+    Instance, InstanceInfo, InstanceRequest, InstancesRequest, Level, PROTOCOL, Plan, PrepareRequest, ReleaseRequest,
+    Result, Route, RouteRequest, Settings, SettingsRequest, Tool, ToolOutput, VerifyRequest,
 };
 
 /// Longest answer that is read.
@@ -225,6 +225,21 @@ impl LoadedBackend {
     /// [`Transport::release`](crate::Transport::release)
     pub async fn release(&self, call: Call, request: ReleaseRequest) -> Result<()> {
         self.ask("release", call, request).await
+    }
+
+    /// [`Instances::list`](crate::Instances::list)
+    pub async fn list(&self, call: Call, request: InstancesRequest) -> Result<Vec<InstanceInfo>> {
+        self.ask("instances.list", call, request).await
+    }
+
+    /// [`Instances::stop`](crate::Instances::stop)
+    pub async fn stop(&self, call: Call, request: InstanceRequest) -> Result<()> {
+        self.ask("instances.stop", call, request).await
+    }
+
+    /// [`Instances::delete`](crate::Instances::delete)
+    pub async fn delete(&self, call: Call, request: InstanceRequest) -> Result<()> {
+        self.ask("instances.delete", call, request).await
     }
 
     /// [`Transport::exec`](crate::Transport::exec)

@@ -12,12 +12,15 @@ pub(crate) const MANAGED: &str = "workmux.managed=1";
 /// The run that made it.
 pub(crate) const RUN: &str = "workmux.run";
 
+/// The machine that made it.
+pub(crate) const HOST: &str = "workmux.host";
+
 /// All of one container.
 pub(crate) fn of(spec: &SandboxSpec) -> Vec<String> {
     vec![
         MANAGED.to_owned(),
         format!("{RUN}={}", spec.run),
-        format!("workmux.host={}", host()),
+        format!("{HOST}={}", host()),
         format!("workmux.worktree={}", worktree(&spec.worktree)),
         format!("workmux.pid={}", std::process::id()),
         format!("workmux.start={}", start()),
@@ -25,7 +28,7 @@ pub(crate) fn of(spec: &SandboxSpec) -> Vec<String> {
 }
 
 /// This machine, without saying which one it is.
-fn host() -> String {
+pub(crate) fn host() -> String {
     short(&[machine().as_bytes()])
 }
 

@@ -10,6 +10,7 @@ mod check;
 mod engine;
 mod explain;
 mod image;
+mod instances;
 mod labels;
 mod limits;
 mod read_back;
@@ -86,6 +87,10 @@ impl Backend for Container {
     }
 
     fn attach(&self) -> Option<&dyn Attach> {
+        Some(self)
+    }
+
+    fn instances(&self) -> Option<&dyn Instances> {
         Some(self)
     }
 }

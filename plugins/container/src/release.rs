@@ -18,12 +18,17 @@ pub(crate) async fn remove(cx: &Context, engine: Engine, run: &str) -> Result<()
     if ids.is_empty() {
         return Ok(());
     }
+    remove_ids(cx, engine, &ids).await
+}
+
+/// Removes containers.
+pub(crate) async fn remove_ids(cx: &Context, engine: Engine, ids: &[&str]) -> Result<()> {
     let mut words = vec!["rm", "--force", "--volumes"];
     if engine == Engine::Podman {
         // It would wait for a guest that ignores signals.
         words.extend(["--time", "0"]);
     }
-    words.extend(&ids);
+    words.extend(ids);
     match ask(cx, engine, &words).await {
         // Gone by itself in between.
         Err(e)
@@ -37,25 +42,25 @@ pub(crate) async fn remove(cx: &Context, engine: Engine, run: &str) -> Result<()
     }
 }
 
-fn is_id(word: &str) -> bool {
+pub(crate) fn is_id(word: &str) -> bool {
     word.len() == 64 && word.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
 /// Asks the engine something; a code other than 0 is an error with its last line as the cause.
 pub(crate) async fn ask(cx: &Context, engine: Engine, words: &[&str]) -> Result<ToolOutput> {
-    let tool = Tool {
-        program: engine.name().into(),
-        args: words.iter().map(|word| (*word).into()).collect(),
-        deadline_ms: DEADLINE_MS,
-        ..Tool::default()
-    };
-    let output = cx.run(tool).await?;
+    let output = output(cx, engine, words).await?;
     if output.code == Some(0) {
         return Ok(output);
     }
     let said = output.stderr.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
     let what = words.first().copied().unwrap_or_default();
     Err(Error::new(ErrorKind::ToolFailed, format!("'{} {what}' failed", engine.name())).cause(said.trim()))
+}
+
+/// Asks the engine something, whatever its code.
+pub(crate) async fn output(cx: &Context, engine: Engine, words: &[&str]) -> Result<ToolOutput> {
+    let args = words.iter().map(|word| (*word).into()).collect();
+    cx.run(Tool { program: engine.name().into(), args, deadline_ms: DEADLINE_MS, ..Tool::default() }).await
 }
 
 #[cfg(test)]
