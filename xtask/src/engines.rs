@@ -50,6 +50,15 @@ pub(crate) struct Engines {
     description: Value,
 }
 
+/// An engine that works.
+#[derive(Debug, Clone)]
+pub(crate) struct Ready {
+    pub(crate) runtime: String,
+    pub(crate) image: String,
+    /// What finds it.
+    pub(crate) env: Vec<(String, String)>,
+}
+
 impl Engines {
     /// Makes ready what can be made ready.
     pub(crate) fn prepare(scratch: &Scratch, account: &Account) -> Self {
@@ -111,6 +120,15 @@ impl Engines {
         }
         self.description[name] =
             json!({"runtime": runtime, "root": root, "env": env, "image": image_name(runtime), "problem": problem});
+    }
+
+    /// An engine that works, by its name here.
+    pub(crate) fn ready(&self, name: &str) -> Option<Ready> {
+        let one = self.description.get(name).filter(|one| one["problem"].is_null())?;
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let env =
+            one["env"].as_object()?.iter().filter_map(|(name, value)| Some((name.clone(), text(value)?))).collect();
+        Some(Ready { runtime: text(&one["runtime"])?, image: text(&one["image"])?, env })
     }
 
     /// As JSON.

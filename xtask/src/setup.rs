@@ -14,6 +14,11 @@ pub(crate) const SANDBOXES: Programs = &[("bwrap", "bubblewrap"), ("pasta", "pas
 /// What tests need besides, next to the engines: a real agent is installed the way its users install it.
 const AGENTS: Programs = &[("npm", "npm")];
 
+/// Everything that is measured.
+pub(crate) fn measured() -> Vec<(&'static str, &'static str)> {
+    [SANDBOXES, crate::engines::PROGRAMS].concat()
+}
+
 /// Everything that tests use.
 pub(crate) fn tests() -> Vec<(&'static str, &'static str)> {
     [SANDBOXES, AGENTS, crate::engines::PROGRAMS].concat()

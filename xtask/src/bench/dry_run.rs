@@ -70,7 +70,7 @@ impl Plan {
 }
 
 /// The words of a line of shell that quotes with `'` alone.
-fn words(line: &str) -> Vec<String> {
+pub(super) fn words(line: &str) -> Vec<String> {
     let (mut words, mut word, mut quoted, mut any) = (Vec::new(), String::new(), false, false);
     let mut characters = line.chars();
     while let Some(c) = characters.next() {

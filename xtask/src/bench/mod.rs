@@ -5,9 +5,11 @@
 //! subject and says what the plain thing is:
 //!
 //! - `sandbox`: a command in a bubblewrap sandbox, against bwrap (and pasta) started by hand with the same arguments
+//! - `containers`: a command in a container, against the engine started by hand with the same arguments
 //! - `plugins`: a command with twenty backends installed, against none
 //! - `rpc`: a Heartbeat, against the same bytes through a bare echo
 
+mod containers;
 mod dry_run;
 mod home;
 mod pairs;
@@ -21,6 +23,7 @@ use home::Home;
 use pairs::Outcome;
 
 use crate::build::{self, Profile};
+use crate::engines::Engines;
 use crate::scratch::Scratch;
 use crate::setup::{self, Consent};
 use crate::workspace::Workspace;
@@ -28,16 +31,18 @@ use crate::{Result, install};
 
 /// The task. Fails when a gate does not hold.
 pub(crate) fn run(workspace: &Workspace, consent: Consent, json: Option<&Path>) -> Result<()> {
-    let ready = setup::prepare(consent, setup::SANDBOXES)?.complete()?;
+    let ready = setup::prepare(consent, &setup::measured())?.complete()?;
     let product = build::make(workspace, Profile::Release)?;
     let scratch = Scratch::open()?;
     let stage = scratch.folder("stage")?;
     install::lay_out(workspace, &product, &stage)?;
+    let engines = Engines::prepare(&scratch, &ready.account);
     let home = Home::make(&ready.account, &scratch.folder("worlds")?)?;
 
     let mut outcomes = Vec::new();
     println!("{}", Outcome::heading());
     let mut subjects = sandbox::pairs(&home, &stage.join("bin/workmux"))?;
+    subjects.extend(containers::pairs(&home, &stage.join("bin/workmux"), &engines)?);
     subjects.extend(plugins::pairs(workspace, &product, &home, &stage)?);
     for pair in subjects {
         let outcome = pair.measure()?;

@@ -17,6 +17,8 @@ pub(super) enum Gate {
     Ratio(f64),
     /// At most this many milliseconds more.
     Milliseconds(f64),
+    /// Only recorded.
+    None,
 }
 
 /// Two things that do the same.
@@ -85,6 +87,7 @@ impl Outcome {
         match self.gate {
             Gate::Ratio(most) => self.ratio <= most,
             Gate::Milliseconds(most) => self.difference <= most,
+            Gate::None => true,
         }
     }
 
@@ -101,6 +104,7 @@ impl fmt::Display for Outcome {
         match self.gate {
             Gate::Ratio(most) => write!(f, "x {most:.2}")?,
             Gate::Milliseconds(most) => write!(f, "+ {most:.0} ms")?,
+            Gate::None => return f.write_str("-"),
         }
         f.write_str(if self.holds() { " ✓" } else { " ✗" })
     }
@@ -112,6 +116,7 @@ pub(super) fn to_json(outcomes: &[Outcome]) -> Value {
         let gate = match o.gate {
             Gate::Ratio(most) => json!({ "ratio": most }),
             Gate::Milliseconds(most) => json!({ "milliseconds": most }),
+            Gate::None => Value::Null,
         };
         json!({
             "name": o.name, "plain_ms": o.plain, "ours_ms": o.ours, "ratio": o.ratio,
