@@ -7,6 +7,7 @@ mod context;
 mod error;
 mod exec;
 pub mod manifest;
+mod mutant;
 mod settings;
 mod spec;
 mod word;

@@ -10,6 +10,9 @@
     reason = "test code, of which each test program uses a part"
 )]
 
+#[cfg(feature = "mutants")]
+mod mutants;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
