@@ -181,9 +181,8 @@ const PLANTED: &str = r#"
         "$run" "$PWD" "$run" "$run" "$run" "$run" > .gitconfig
     printf '[diff]\n\texternal = %s\n[diff "x"]\n\ttextconv = %s\n[filter "x"]\n\tclean = %s\n\tsmudge = %s\n[merge "x"]\n\tdriver = %s\n' \
         "$run" "$run" "$run" "$run" "$run" >> .gitconfig
-    printf '[credential]\n\thelper = %s\n[gpg]\n\tprogram = %s\n[commit]\n\tgpgSign = true\n[include]\n\tpath = %s/more\n' \
-        "$run" "$run" "$PWD" >> .gitconfig
-    cp .gitconfig .config/git/config; cp .gitconfig more; cp .gitconfig etc/gitconfig; cp .gitconfig .lfsconfig
+    printf '[credential]\n\thelper = %s\n[gpg]\n\tprogram = %s\n[commit]\n\tgpgSign = true\n' "$run" "$run" >> .gitconfig
+    cp .gitconfig .config/git/config; cp .gitconfig etc/gitconfig; cp .gitconfig .lfsconfig
     echo 'README.md filter=x diff=x merge=x' > .gitattributes
     echo "run-shell '$run'" > .tmux.conf; cp .tmux.conf .config/tmux/tmux.conf; cp .tmux.conf tmux.conf
     echo "$run" > .profile; cp .profile .bashrc; cp .profile .env; cp .profile .envrc; cp .profile .bwraprc
@@ -196,7 +195,7 @@ fn among_planted_files(world: &World, mutant: &str) -> Vec<Finished> {
     let canary = world.home().join("canary");
     world.program("sh").args(["-c", PLANTED]).env("CANARY", &canary).run().ok();
     let tmux = world.tmux();
-    let work = "git add -A work 2>/dev/null; echo work > work; git add work; \
+    let work = "echo work > work; git add work; \
                 git -c core.fsmonitor= -c core.hooksPath=/dev/null -c commit.gpgSign=false commit -qm work; \
                 echo more >> README.md";
     ["shell", "agent"]
