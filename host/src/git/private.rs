@@ -116,7 +116,7 @@ impl Private {
         if pointer != repo.common_dir {
             mounts.push(fixed(pointer.clone(), pointer));
         }
-        if crate::mutant::off("p22_private_dir") {
+        if crate::mutant::off("p13_private_dir") {
             mounts.push(GitMount { source: repo.common_dir.clone(), target: repo.common_dir.clone(), writable: true });
             return mounts;
         }

@@ -207,6 +207,17 @@ fn p13_nothing_a_guest_tells_git_to_run_is_run() {
 }
 
 #[test]
+fn p13_shown_able_to_fail() {
+    require_engine!("bubblewrap");
+    let (git, kind) = some()[0];
+    let case = Case::new(git, kind);
+    let (_, hooks) = COMMANDS.iter().find(|(name, _)| *name == "hooks").expect("an attack by hooks");
+    case.guest(&format!("{FOLDERS}{hooks}")).mutant("p13_private_dir").run().ok();
+    case.host(&case.checkout, &["commit", "--quiet", "--allow-empty", "--message=x"]);
+    assert!(case.canary().exists(), "in the real git directory a guest's hooks must run");
+}
+
+#[test]
 fn p14_links_lead_the_host_nowhere() {
     require_engine!("bubblewrap");
     hold(LINKS);

@@ -207,7 +207,7 @@ fn p22_shown_able_to_fail() {
     let case = Case::new(gits()[0], Kind::Linked);
     let other = case.world.home().join("project__worktrees/other");
     case.host(&other, &["status"]).ok();
-    case.guest(TIDYING).mutant("p22_private_dir").run();
+    case.guest(TIDYING).mutant("p13_private_dir").run();
     let left = case.host(&other, &["status"]);
     assert_ne!(left.code, Some(0), "without a git directory of its own a guest must tidy other checkouts away\n{left}");
 }
