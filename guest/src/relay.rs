@@ -59,7 +59,7 @@ impl Relay {
     /// Starts it again on the same port after it died; `false`: not any more.
     pub(crate) fn restart(&mut self) -> bool {
         self.restarts += 1;
-        if self.restarts > RESTARTS {
+        if self.restarts > RESTARTS || crate::mutant::off("p52_restart") {
             return false;
         }
         fork(&self.listener, &self.rpc).map(|pid| self.pid = pid).is_ok()
@@ -94,7 +94,7 @@ fn serve(listener: &TcpListener, rpc: &Path, parent: Pid) -> io::Result<()> {
         let mut at = 0;
         pairs.retain_mut(|pair| {
             at += 1;
-            !ready.pairs[at - 1] || pair.pump().unwrap_or(false)
+            !ready.pairs[at - 1] || pair.pump().unwrap_or(false) || crate::mutant::off("p56_ended")
         });
         if ready.listener {
             match listener.accept() {

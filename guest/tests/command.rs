@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "test code, helpers included")]
 
+#[cfg(feature = "mutants")]
+mod mutants;
 mod support;
 
 use std::fs;

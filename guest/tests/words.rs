@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "test code, helpers included")]
 
+#[cfg(feature = "mutants")]
+mod mutants;
 mod support;
 
 use std::io::{BufRead, BufReader, Write};
@@ -67,6 +69,7 @@ fn two_lines(stream: &TcpStream) -> Vec<Value> {
 fn guest(words: &[&str]) -> Command {
     let mut command = Command::new(GUEST);
     command.args(words).env_clear().env("WM_SANDBOX_GUEST", "1").env("WM_RPC_TOKEN", TOKEN).stdin(Stdio::null());
+    command.envs(std::env::var_os("WORKMUX_MUTANT").map(|off| ("WORKMUX_MUTANT", off)));
     command
 }
 
@@ -199,7 +202,7 @@ fn p51_a_host_that_does_not_answer_is_given_up() {
     let dripping = thread::spawn(move || {
         let mut stream = listener.accept().unwrap().0;
         // A byte at a time: each read succeeds, the whole does not.
-        while stream.write_all(b" ").is_ok() {
+        while begun.elapsed() < Duration::from_secs(10) && stream.write_all(b" ").is_ok() {
             thread::sleep(Duration::from_millis(100));
         }
     });

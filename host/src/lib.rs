@@ -6,6 +6,8 @@
 //! `multiplexer` shows its status; `config` reads files; `runs` keeps the records of what runs.
 
 pub mod agents;
+#[cfg(test)]
+mod alone;
 pub mod cli;
 pub mod commands;
 pub mod config;
@@ -14,6 +16,8 @@ pub mod git;
 pub mod launch;
 pub mod multiplexer;
 pub mod mutant;
+#[cfg(all(test, feature = "mutants"))]
+mod mutants;
 pub mod plugins;
 pub mod routing;
 pub mod rpc;

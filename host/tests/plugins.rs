@@ -7,6 +7,8 @@ mod plugins {
     mod called;
     mod crime;
     mod hostile;
+    #[cfg(feature = "mutants")]
+    mod mutants;
     mod stage;
     mod trusted;
 

@@ -8,6 +8,7 @@ mod error;
 mod exec;
 mod instances;
 pub mod manifest;
+mod mutant;
 mod placing;
 mod settings;
 mod spec;

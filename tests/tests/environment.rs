@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use workmux_tests::{Sandbox, World, on_every_sandbox, processes, wait_until};
+use workmux_tests::{Finished, Sandbox, World, on_every_sandbox, processes, require_engine, wait_until};
 
 on_every_sandbox!(
     p30_values_reach_the_guest_byte_for_byte,
@@ -173,4 +173,68 @@ fn p44_the_token_is_nowhere_but_in_its_guest(on: Sandbox) {
     assert!(!finished.stderr.contains(&token));
     wait_until("nothing to be left", || world.residue().is_empty());
     everywhere();
+}
+
+/// What a guest of an earlier run can have left in its checkout for the host to find: programs under the names that a
+/// run starts, and every file in which one of those looks for its configuration.
+const PLANTED: &str = r#"
+    set -e
+    plant() { printf '#!/bin/sh\necho "$0 $*" >> "%s"\nexit 1\n' "$CANARY" > "$1"; chmod 755 "$1"; }
+    mkdir -p bin tools .config/git .config/tmux etc
+    for name in git bwrap pasta passt tmux prlimit unshare nsenter sh env cat ps sleep workmux workmux-guest; do
+        for folder in . bin tools; do plant "$folder/$name"; done
+    done
+    plant planted
+    run="$PWD/planted"
+    printf '[core]\n\tfsmonitor = %s\n\thooksPath = %s/bin\n\tpager = %s\n\teditor = %s\n\tsshCommand = %s\n\talternateRefsCommand = %s\n' \
+        "$run" "$PWD" "$run" "$run" "$run" "$run" > .gitconfig
+    printf '[diff]\n\texternal = %s\n[diff "x"]\n\ttextconv = %s\n[filter "x"]\n\tclean = %s\n\tsmudge = %s\n[merge "x"]\n\tdriver = %s\n' \
+        "$run" "$run" "$run" "$run" "$run" >> .gitconfig
+    printf '[credential]\n\thelper = %s\n[gpg]\n\tprogram = %s\n[commit]\n\tgpgSign = true\n' "$run" "$run" >> .gitconfig
+    cp .gitconfig .config/git/config; cp .gitconfig etc/gitconfig; cp .gitconfig .lfsconfig
+    echo 'README.md filter=x diff=x merge=x' > .gitattributes
+    echo "run-shell '$run'" > .tmux.conf; cp .tmux.conf .config/tmux/tmux.conf; cp .tmux.conf tmux.conf
+    echo "$run" > .profile; cp .profile .bashrc; cp .profile .env; cp .profile .envrc; cp .profile .bwraprc
+    # The user's repository takes some of its settings from the checkout, as teams do.
+    git config include.path ../.gitconfig
+"#;
+
+/// Runs both commands in a checkout that was prepared so, under a search path that leads into it.
+fn among_planted_files(world: &World, mutant: &str) -> Vec<Finished> {
+    let canary = world.home().join("canary");
+    world.program("sh").args(["-c", PLANTED]).env("CANARY", &canary).run().ok();
+    let tmux = world.tmux();
+    let work = "echo work > work; git add work; \
+                git -c core.fsmonitor= -c core.hooksPath=/dev/null -c commit.gpgSign=false commit -qm work; \
+                echo more >> README.md";
+    ["shell", "agent"]
+        .map(|command| {
+            let run = world.workmux(&["sandbox", command, "--", "/bin/sh", "-c", work]);
+            let run = run.env("PATH", ":.:bin:./tools:../project/bin:/usr/local/bin:/usr/bin:/bin:");
+            // What programs read before their own configuration.
+            let run = run.env("BASH_ENV", "./planted").env("ENV", "./planted").env("LD_PRELOAD", "./planted");
+            run.envs(tmux.variables("test")).mutant(mutant).run()
+        })
+        .into()
+}
+
+#[test]
+fn p12_no_program_or_configuration_comes_from_a_checkout() {
+    require_engine!("bubblewrap");
+    require_engine!("tmux");
+    let world = World::bubblewrap();
+    let canary = world.home().join("canary");
+    for finished in among_planted_files(&world, "") {
+        assert!(!canary.exists(), "{}\n{finished}", world.read(&canary));
+        // The loader's complaint, of the user's own program alone: what that starts does not inherit the variable.
+        let complaints = finished.stderr.matches("'./planted' from LD_PRELOAD").count();
+        assert_eq!(complaints, 1, "{finished}");
+        finished.ok();
+    }
+    let log = world.program("git").args(["-c", "core.fsmonitor=", "log", "--format=%s", "-1"]).run().ok();
+    assert_eq!(log.stdout, "work\n", "the guest's work arrived all the same");
+
+    let world = World::bubblewrap();
+    among_planted_files(&world, "p12_search_path");
+    assert!(world.home().join("canary").exists(), "with the guard off the planted programs must run");
 }

@@ -23,6 +23,10 @@ fn no_guard_can_be_switched_off_in_a_release() {
     let guest = prefix().join("lib/workmux/guest").join(std::env::consts::ARCH).join("workmux");
     assert!(!holds(prefix().join("bin/workmux")), "the host can be told to skip guards");
     assert!(!holds(guest), "the guest program can be told to skip guards");
+    for file in fs::read_dir(prefix().join("lib/workmux/plugins")).unwrap() {
+        let file = file.unwrap().path();
+        assert!(!holds(file.clone()), "'{}' can be told to skip guards", file.display());
+    }
     // The test is able to fail: the build that tests drive holds it.
     assert!(holds(given().program.clone()), "the program under test cannot skip guards");
 }

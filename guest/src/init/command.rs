@@ -15,6 +15,7 @@ use workmux_guest::control::Start;
 
 use super::{signals, terminal};
 use crate::confine::{self, Step};
+use crate::mutant;
 
 /// Where a program is looked for if the environment has no `PATH`.
 const DEFAULT_PATH: &[u8] = b"/usr/local/bin:/usr/bin:/bin";
@@ -48,10 +49,14 @@ pub(super) struct Command {
 impl Command {
     /// `extra` are variables of ours; they replace those of the same name.
     pub(super) fn new(start: &Start, extra: &[(&str, String)]) -> Result<Self, Failure> {
-        let name = start.argv.first().filter(|name| !name.is_empty());
+        let argv = match mutant::off("p5_no_shell") {
+            true => vec![b"/bin/sh".to_vec(), b"-c".to_vec(), start.argv.join(&b' ')],
+            false => start.argv.clone(),
+        };
+        let name = argv.first().filter(|name| !name.is_empty());
         let name = name.ok_or_else(|| Failure { code: 127, reason: "the command is empty".to_owned() })?;
         let mut env = start.env.clone();
-        if start.inherit {
+        if start.inherit || mutant::off("p69_variables") {
             inherit(&mut env, std::env::vars_os());
         }
         for (name, value) in extra {
@@ -62,7 +67,7 @@ impl Command {
         Ok(Self {
             candidates: strings(&candidates(name, path), "path")?,
             searched: (!name.contains(&b'/')).then(|| String::from_utf8_lossy(path).into_owned()),
-            argv: strings(&start.argv, "command")?,
+            argv: strings(&argv, "command")?,
             env: strings(&env, "environment")?,
             cwd: string(&start.cwd, "directory")?,
             terminal: start.terminal,

@@ -298,7 +298,7 @@ impl Conversation {
             }
         }
         // The group does not exist yet in the child's first moments.
-        if crate::sys::kill(-child, signal).is_err() {
+        if crate::mutant::off("p57_group") || crate::sys::kill(-child, signal).is_err() {
             let _ = crate::sys::kill(child, signal);
         }
         Ok(())

@@ -145,8 +145,12 @@ impl Run {
 
     /// One line of the command's output.
     pub fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.stdout.as_mut().expect("piped").read_line(&mut line).unwrap();
+        let (stdout, mut line) = (self.stdout.as_mut().expect("piped"), String::new());
+        if stdout.buffer().is_empty() {
+            let mut fds = [PollFd::new(stdout.get_ref().as_fd(), PollFlags::POLLIN)];
+            assert_eq!(poll(&mut fds, 10_000_u16).unwrap(), 1, "a line, or the end");
+        }
+        stdout.read_line(&mut line).unwrap();
         line.trim_end().to_owned()
     }
 

@@ -116,7 +116,7 @@ text_that! {
     /// A backend, which is also part of a file name.
     Backend: is_backend, "the name of a backend: small letters, digits, '-' and '_'";
     /// A variable for a guest.
-    EnvName: |text| is_env_name(text) && !text.starts_with("WM_"),
+    EnvName: |text| (is_env_name(text) && !text.starts_with("WM_")) || crate::mutant::off("p30_names"),
         "the name of a variable: letters, digits and '_', not beginning with a digit or with 'WM_'";
     /// A host command a guest may call.
     HostCommand: is_host_command,

@@ -116,6 +116,10 @@ impl Private {
         if pointer != repo.common_dir {
             mounts.push(fixed(pointer.clone(), pointer));
         }
+        if crate::mutant::off("p13_private_dir") {
+            mounts.push(GitMount { source: repo.common_dir.clone(), target: repo.common_dir.clone(), writable: true });
+            return mounts;
+        }
         mounts.push(GitMount { source: self.layout.guest(), target: repo.common_dir.clone(), writable: true });
         let objects = repo.common_dir.join("objects");
         mounts.push(fixed(objects.clone(), repo.common_dir.join(HOST_OBJECTS)));

@@ -108,6 +108,9 @@ impl Submodules {
 
     /// Mounts that keep every submodule's directory in its place. `.git` of populated ones is their own affair.
     pub(super) fn mounts(&self, worktree: &Path, layout: &Layout) -> Vec<GitMount> {
+        if crate::mutant::off("p16_in_place") {
+            return Vec::new();
+        }
         let fixed = self.fixed.iter().map(|path| (worktree.join(path), worktree.join(path)));
         let covers = self.covered.iter().enumerate();
         let covers = covers.map(|(n, path)| (layout.covers().join(n.to_string()), worktree.join(path)));

@@ -187,7 +187,10 @@ impl Registry {
     pub fn offering(&self, capability: Capability) -> Vec<String> {
         let winners = self.all().into_iter().filter(|listing| listing.state == State::Winner);
         winners
-            .filter(|listing| listing.manifest.as_ref().is_some_and(|m| m.capabilities.contains(&capability)))
+            .filter(|listing| {
+                let offered = listing.manifest.as_ref().is_some_and(|m| m.capabilities.contains(&capability));
+                offered || crate::mutant::off("p81_missing")
+            })
             .map(|listing| listing.name)
             .collect()
     }

@@ -88,6 +88,9 @@ impl Desk {
             return Err(Refusal::new(Code::Quota, "too many statuses and titles; slow down"));
         }
         let late = || Refusal::new(Code::Timeout, format!("not done within {} s", self.limits.request.as_secs()));
+        if crate::mutant::off("p51_deadline") {
+            return work.await;
+        }
         timeout(self.limits.request, work).await.unwrap_or_else(|_| Err(late()))
     }
 }

@@ -49,6 +49,9 @@ where
     let mut connection = Connection { lines, write, slot: stranger, stop, desk };
     let Err(end) = connection.converse().await;
     connection.close(end).await;
+    if crate::mutant::off("p56_slot") {
+        std::mem::forget(connection.slot);
+    }
 }
 
 struct Connection<R, W> {

@@ -62,13 +62,17 @@ async fn accept(listener: Listener, desk: Arc<Desk>, strangers: Arc<Semaphore>, 
             until = stopping(&mut stop) => break until,
             Some(ended) = connections.join_next() => {
                 // A panic took its own connection with it, and no more (P52).
-                if ended.is_err() {
+                if let Err(broken) = ended {
+                    assert!(!crate::mutant::off("p52_alone"), "{broken}");
                     desk.note(&Refusal::internal());
                 }
             }
             accepted = listener.accept() => match accepted {
                 Ok(stream) => {
                     admit(stream, &desk, &strangers, &stop, &mut connections);
+                    if crate::mutant::off("p55_at_once") {
+                        drop(connections.join_next().await);
+                    }
                     // Lets a guest that sent its token at once give its slot back before the next is counted.
                     tokio::task::yield_now().await;
                 }

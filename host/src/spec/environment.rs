@@ -86,7 +86,10 @@ impl GuestEnvironment<'_> {
             put(&name, value.into(), false);
         }
         put("WM_SANDBOX_GUEST", "1".into(), false);
-        if let Some(rpc) = &self.rpc {
+        if crate::mutant::off("p69_variables") {
+            // In an order in which a configuration replaces them.
+            self.set.iter().for_each(|(name, value)| put(name, value.as_str().into(), true));
+        } else if let Some(rpc) = &self.rpc {
             put("WM_RPC_TOKEN", rpc.token.into(), true);
             if let Some((host, port)) = &rpc.address {
                 put("WM_RPC_HOST", host.as_str().into(), false);

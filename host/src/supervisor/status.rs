@@ -64,19 +64,21 @@ impl ProgramEnd {
     pub(super) fn verdict(self, backend: &str, plan: Option<&Plan>, direct: bool) -> Result<Status> {
         use std::os::unix::process::ExitStatusExt as _;
         match self {
-            Self::Process(status) if direct => match (status.code(), status.signal()) {
-                (Some(code), _) => {
-                    let code = u8::try_from(code).unwrap_or(u8::MAX);
-                    if plan.and_then(|p| p.failure_codes_from).is_some_and(|from| code >= from) {
-                        return Err(Report::msg(format!(
-                            "backend '{backend}' failed to run the command (code {code})"
-                        )));
+            Self::Process(status) if direct || crate::mutant::off("p61_status") => {
+                match (status.code(), status.signal()) {
+                    (Some(code), _) => {
+                        let code = u8::try_from(code).unwrap_or(u8::MAX);
+                        if plan.and_then(|p| p.failure_codes_from).is_some_and(|from| code >= from) {
+                            return Err(Report::msg(format!(
+                                "backend '{backend}' failed to run the command (code {code})"
+                            )));
+                        }
+                        Ok(Status::Exited(code))
                     }
-                    Ok(Status::Exited(code))
+                    (None, Some(signal)) => Ok(Status::Signaled(signal)),
+                    (None, None) => Err(Report::msg("the command ended without a status")),
                 }
-                (None, Some(signal)) => Ok(Status::Signaled(signal)),
-                (None, None) => Err(Report::msg("the command ended without a status")),
-            },
+            }
             Self::Process(status) => Err(hinted(
                 format!("backend '{backend}' ended before it could say how the command ended ({status})"),
                 "its own message stands above; see what was run: workmux sandbox shell --dry-run",
@@ -95,6 +97,8 @@ impl ProgramEnd {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::ExitStatusExt as _;
+
     use super::*;
 
     #[test]
@@ -104,6 +108,10 @@ mod tests {
         }
         assert_eq!(Status::Signaled(9).code(), 137);
         assert_eq!(Status::Signaled(2).code(), 130);
+        // Where the guest's first process did not speak, its program's status is not the command's.
+        for status in [0, 1 << 8, 137 << 8, 9].map(std::process::ExitStatus::from_raw) {
+            assert!(ProgramEnd::Process(status).verdict("acme", None, false).is_err(), "{status}");
+        }
         let impossible = Ended { origin: Origin::Guest, code: Some(1), signal: Some(9) };
         assert!(ProgramEnd::Session(Ok(impossible)).verdict("acme", None, true).is_err());
         let huge = Ended { origin: Origin::Guest, code: None, signal: Some(1 << 20) };

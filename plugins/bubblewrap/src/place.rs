@@ -108,6 +108,9 @@ fn check_target(target: &Path, home: &Path) -> Result<()> {
 
 /// In memory bwrap makes the mount point; in a host directory it must be there, reached without links.
 fn check_mount_point(steps: &[Step], target: &Path, directory: bool) -> Result<()> {
+    if crate::mutant::off("p67_mount_points") {
+        return Ok(());
+    }
     let Some(Step::Bind { source, target: parent, .. }) = ruling(steps, target) else { return Ok(()) };
     let Ok(below) = target.strip_prefix(parent) else { return Ok(()) };
     if below.as_os_str().is_empty() {
@@ -158,6 +161,9 @@ pub(crate) fn masks(steps: &mut Vec<Step>, masks: &[Mask], home: &Path, scratch:
 /// The guest paths under which the file behind `target` can be seen.
 fn every_place(steps: &[Step], target: &Path, directory: bool) -> Result<Vec<PathBuf>> {
     let mut places = vec![target.to_owned()];
+    if crate::mutant::off("p66_every_place") {
+        return Ok(places);
+    }
     let Some(Step::Bind { source, target: parent, .. }) = ruling(steps, target) else { return Ok(places) };
     let hidden = target.strip_prefix(parent).map_or_else(|_| source.clone(), |below| join(source, below));
     for step in steps {

@@ -1,8 +1,8 @@
 //! One attack at a time, on a repository that nobody else uses meanwhile.
 
-use workmux_tests::{Sandbox, on_every_sandbox};
+use workmux_tests::{Sandbox, on_every_sandbox, require_engine};
 
-use super::case::{Case, some_on};
+use super::case::{Case, some, some_on};
 
 on_every_sandbox!(
     p13_nothing_a_guest_tells_git_to_run_is_run,
@@ -210,6 +210,17 @@ fn hold(on: Sandbox, attacks: &[Attack]) {
 
 fn p13_nothing_a_guest_tells_git_to_run_is_run(on: Sandbox) {
     hold(on, COMMANDS);
+}
+
+#[test]
+fn p13_shown_able_to_fail() {
+    require_engine!("bubblewrap");
+    let (git, kind) = some()[0];
+    let case = Case::new(git, kind);
+    let (_, hooks) = COMMANDS.iter().find(|(name, _)| *name == "hooks").expect("an attack by hooks");
+    case.guest(&format!("{FOLDERS}{hooks}")).mutant("p13_private_dir").run().ok();
+    case.host(&case.checkout, &["commit", "--quiet", "--allow-empty", "--message=x"]);
+    assert!(case.canary().exists(), "in the real git directory a guest's hooks must run");
 }
 
 fn p14_links_lead_the_host_nowhere(on: Sandbox) {

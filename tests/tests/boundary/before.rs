@@ -179,6 +179,9 @@ fn p15_shown_able_to_fail() {
     assert!(guests_configuration(&case, "p15_allowlist").contains("SECRET"), "with the guard off secrets must show");
 }
 
+const TIDYING: &str = "git worktree list | wc -l; git gc -q --prune=now; git worktree prune --expire=now; git reflog expire --expire=now --all; git prune; git worktree list | wc -l; \
+                       git -c gc.auto=1 gc -q --auto; git maintenance run --quiet; git repack -adq; git prune-packed";
+
 #[test]
 fn p22_tidying_in_a_guest_tidies_nothing_of_the_hosts() {
     require_engine!("bubblewrap");
@@ -188,9 +191,7 @@ fn p22_tidying_in_a_guest_tidies_nothing_of_the_hosts() {
         let setup = "git commit -q --allow-empty -m 'thrown away'; git rev-parse HEAD; git reset -q --hard HEAD~1; echo staged > staged; git add staged";
         let lost = case.world.program("sh").args(["-c", setup]).dir(&case.checkout).run().ok().stdout;
         let before = case.git_dir();
-        let script = "git worktree list | wc -l; git gc -q --prune=now; git worktree prune --expire=now; git reflog expire --expire=now --all; git prune; git worktree list | wc -l; \
-                      git -c gc.auto=1 gc -q --auto; git maintenance run --quiet; git repack -adq; git prune-packed";
-        let finished = case.guest(script).run().ok();
+        let finished = case.guest(TIDYING).run().ok();
         let changes = before.changes(&case.git_dir());
         assert_eq!(changes, Vec::<String>::new(), "{finished}");
         case.host(&case.checkout, &["cat-file", "-e", lost.trim()]).ok();
@@ -198,4 +199,15 @@ fn p22_tidying_in_a_guest_tidies_nothing_of_the_hosts() {
         let other = case.world.home().join("project__worktrees/other");
         case.host(&other, &["status"]).ok();
     }
+}
+
+#[test]
+fn p22_shown_able_to_fail() {
+    require_engine!("bubblewrap");
+    let case = Case::new(gits()[0], Kind::Linked);
+    let other = case.world.home().join("project__worktrees/other");
+    case.host(&other, &["status"]).ok();
+    case.guest(TIDYING).mutant("p13_private_dir").run();
+    let left = case.host(&other, &["status"]);
+    assert_ne!(left.code, Some(0), "without a git directory of its own a guest must tidy other checkouts away\n{left}");
 }

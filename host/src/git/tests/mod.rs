@@ -5,7 +5,6 @@
 
 mod attacks;
 mod crashes;
-mod mutants;
 mod sandboxed;
 mod shapes;
 mod together;

@@ -28,7 +28,9 @@ impl<'a> Batch<'a> {
         if !self.words.is_empty() {
             self.words.push(";".into());
         }
-        self.words.extend(command.into_iter().map(escape));
+        // Without its '--', what follows could be an option.
+        let kept = |word: &&str| *word != "--" || !crate::mutant::off("p4_options");
+        self.words.extend(command.into_iter().filter(kept).map(escape));
         self
     }
 

@@ -27,7 +27,7 @@ async fn p53_a_guest_that_leaves_during_a_spawn_finds_it_done_later() {
     let mut later = host.guest().await;
     later.say(spawn).await;
     host.fake.finish_spawn.notify_one();
-    assert_eq!(later.hear().await, OK);
+    assert_eq!(tokio::time::timeout(PATIENCE, later.hear()).await.expect("an answer"), OK);
     drop(later);
     host.all_free().await;
     assert_eq!((host.fake.calls().len(), *host.fake.dropped.lock().unwrap()), (1, 0));
@@ -37,7 +37,8 @@ async fn p53_a_guest_that_leaves_during_a_spawn_finds_it_done_later() {
 async fn p55_heartbeats_are_answered_while_other_work_runs() {
     for over in BOTH {
         let host = Host::start(over).await;
-        let (mut busy, mut alive) = (host.guest().await, host.guest().await);
+        let both = async { (host.guest().await, host.guest().await) };
+        let (mut busy, mut alive) = tokio::time::timeout(PATIENCE, both).await.expect("two at once");
         busy.say(r#"{"type":"SpawnAgent","prompt":"wait"}"#).await;
         host.fake.spawning.notified().await;
         for _ in 0..100 {

@@ -1,7 +1,7 @@
 //! What is left behind: nothing. In a process of their own, where nobody else opens or allocates.
 
-use super::alone::alone;
 use super::*;
+use crate::alone::alone;
 
 fn descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()

@@ -1,11 +1,8 @@
 //! The service as a guest meets it: the same bytes over a unix socket and over TCP.
 
-pub(crate) mod alone;
 mod bounds;
 mod faults;
 mod memory;
-#[cfg(feature = "mutants")]
-mod mutants;
 mod transcripts;
 
 use std::net::SocketAddr;
@@ -24,6 +21,8 @@ use crate::multiplexer::{Status, Title};
 
 const HEARTBEAT: &str = r#"{"type":"Heartbeat"}"#;
 const OK: &str = r#"{"type":"Ok"}"#;
+/// Where a service that is broken would let a test wait for ever.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What the fake supervisor was asked, and how it behaves.
 #[derive(Default)]
@@ -191,9 +190,9 @@ impl Host {
     async fn all_free(&self) {
         let limits = Limits::default();
         let strangers = self.server.strangers.acquire_many(limits.strangers as u32);
-        drop(tokio::time::timeout(Duration::from_secs(60), strangers).await.expect("strangers' slots").unwrap());
+        drop(tokio::time::timeout(PATIENCE, strangers).await.expect("strangers' slots").unwrap());
         let seats = self.server.seats.acquire_many(limits.connections as u32);
-        drop(tokio::time::timeout(Duration::from_secs(60), seats).await.expect("seats").unwrap());
+        drop(tokio::time::timeout(PATIENCE, seats).await.expect("seats").unwrap());
     }
 }
 
