@@ -22,11 +22,27 @@ pub enum Command {
     Sandbox(SandboxArgs),
     /// See which sandbox backends are installed and trusted
     Plugin(PluginArgs),
+    /// See whether sandboxes work here, and what to do if they do not
+    ///
+    /// Looks at git, this machine, the configuration and every trusted backend, and changes nothing. Exits with 0 when
+    /// the backend that would be used here works, else with 1. The report holds no secrets: paste it where you ask for
+    /// help.
+    Doctor {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Loads a library to see whether that is safe (internal, used on first sight of a plugin).
     #[command(name = "__load-plugin", hide = true)]
     LoadPlugin {
         /// The library.
         path: PathBuf,
+    },
+    /// Asks one backend about its health (internal, used by `doctor`, which stays alive when the backend crashes).
+    #[command(name = "__check-backend", hide = true)]
+    CheckBackend {
+        /// Its name.
+        name: String,
     },
 }
 

@@ -56,6 +56,11 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
             sandbox::run(args.command, &surroundings)
         }
         Command::Plugin(args) => plugin::run(args.command),
+        Command::Doctor { json } => crate::doctor::run(json),
+        Command::CheckBackend { name } => {
+            crate::doctor::check_main(&name);
+            Ok(0)
+        }
         Command::LoadPlugin { .. } => Ok(0),
     }
 }
