@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use color_eyre::eyre::{Report, Result, WrapErr as _};
 
 use super::backends::advice;
-use super::finding::Finding;
+use super::finding::{Finding, without_values};
 use super::place;
+use crate::error::parts;
 use crate::launch::survey::Survey;
-use crate::plugins::{Backend, CallError, Deadlines, Environment, Registry};
+use crate::plugins::{Backend, CallError, Deadlines, Environment, FindError, Registry};
 use crate::routing;
 use crate::surroundings::Surroundings;
 
@@ -25,7 +26,7 @@ const TOTAL: Duration = Duration::from_millis(4500);
 
 /// The hidden command: says what was found, on one line.
 pub(crate) fn main(name: &str) {
-    let findings = ask(name).unwrap_or_else(|report| vec![Finding::failure("library", &report)]);
+    let findings = ask(name).unwrap_or_else(|report| vec![failed("check", &report, name)]);
     let answer = serde_json::to_string(&findings).unwrap_or_default();
     crate::ui::result(&format!("\n{MARK}{answer}\n"));
 }
@@ -38,7 +39,13 @@ fn ask(name: &str) -> Result<Vec<Finding>> {
     environment.deadlines = Deadlines { question: TOTAL, load: LOAD, ..Deadlines::default() };
     // Nobody is asked, nobody listens.
     let registry = Registry::new(environment);
-    let backend = registry.find(name).map_err(routing::report)?;
+    let backend = match registry.find(name) {
+        Ok(backend) => backend,
+        Err(FindError::Unusable { why, .. }) => {
+            return Ok(vec![Finding::bad("library", &why.reason, why.fix.unwrap_or_else(|| advice(name)))]);
+        }
+        Err(e) => return Err(routing::report(e)),
+    };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().wrap_err("cannot ask it")?;
     let left = end.saturating_duration_since(Instant::now());
     let answer = runtime.block_on(async { tokio::time::timeout(left, questions(&backend, &survey)).await });
@@ -54,7 +61,11 @@ async fn questions(backend: &Backend, survey: &Survey<'_>) -> Vec<Finding> {
     let manifest = backend.manifest();
     let table = match survey.table(manifest) {
         Ok(table) => table,
-        Err(report) => return vec![Finding::failure("settings", &report)],
+        Err(report) => {
+            let finding = Finding::failure("settings", &report);
+            let causes: Vec<String> = finding.causes.iter().map(|cause| without_values(cause)).collect();
+            return vec![finding.because(causes)];
+        }
     };
     let mut all: Vec<Finding> = table.iter().flat_map(place::table).collect();
     let request = match survey.request(backend, table.as_ref()).await {
@@ -75,9 +86,8 @@ async fn questions(backend: &Backend, survey: &Survey<'_>) -> Vec<Finding> {
 }
 
 fn failed(subject: &str, report: &Report, backend: &str) -> Finding {
-    let finding = Finding::failure(subject, report);
-    let ours = finding.hint.as_deref().is_none_or(is_ours);
-    if ours { finding.hint(advice(backend)) } else { finding }
+    let hint = parts(report).hint.filter(|hint| !is_ours(hint));
+    Finding::failure(subject, report).hint(hint.unwrap_or_else(|| advice(backend)))
 }
 
 /// Whether it sends the user to where they are.

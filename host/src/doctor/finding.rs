@@ -98,6 +98,16 @@ impl Finding {
     }
 }
 
+/// A complaint about a configuration without what was written there: that may be a secret at the wrong place. Values
+/// stand between double quotes, names between single ones.
+pub(super) fn without_values(complaint: &str) -> String {
+    match (complaint.find('"'), complaint.rfind('"')) {
+        (Some(first), Some(last)) if first < last => format!("{}\"…\"{}", &complaint[..first], &complaint[last + 1..]),
+        (Some(cut), _) => format!("{}\"…", &complaint[..cut]),
+        _ => complaint.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,6 +125,21 @@ mod tests {
         let report = Err::<(), _>(hinted("it is shut", "open it")).wrap_err("no way in").unwrap_err();
         let finding = Finding::failure("door", &report);
         assert_eq!((finding.causes, finding.hint), (vec!["it is shut".to_owned()], Some("open it".to_owned())));
+    }
+
+    #[test]
+    fn no_value_of_a_configuration_is_repeated() {
+        for (said, shown) in [
+            (
+                "'sandbox.env': must be a map, and is string \"K=s3cret\"",
+                "'sandbox.env': must be a map, and is string \"…\"",
+            ),
+            ("string \"a\\\"s3cret\" at 7", "string \"…\" at 7"),
+            ("unclosed bracket '['", "unclosed bracket '['"),
+            ("cut \"s3cret", "cut \"…"),
+        ] {
+            assert_eq!(without_values(said), shown);
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What the host itself needs of this machine, whatever the backend: git, a place for its state, `/proc`, the guest
 //! program; and what it can use besides. Changes nothing.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -168,21 +168,6 @@ fn remark_of(report: &Report) -> Finding {
     Finding { ok: None, hint: None, ..Finding::failure("tmux", report) }
 }
 
-/// Where the user's files are: what stands for it is `~`.
-pub(super) fn tilde(text: &str, home: Option<&PathBuf>) -> String {
-    let Some(home) = home.and_then(|home| home.to_str()).filter(|home| home.len() > 1) else { return text.to_owned() };
-    let part = |c: char| c.is_alphanumeric() || "._-/".contains(c);
-    let (mut shown, mut rest) = (String::with_capacity(text.len()), text);
-    while let Some(at) = rest.find(home) {
-        let (before, after) = (&rest[..at], &rest[at + home.len()..]);
-        let whole = !before.ends_with(part) && !after.starts_with(|c| part(c) && c != '/');
-        shown.push_str(before);
-        shown.push_str(if whole { "~" } else { home });
-        rest = after;
-    }
-    shown + rest
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
@@ -219,20 +204,5 @@ mod tests {
         std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0o500)).unwrap();
         assert_eq!(state(&closed.join("x")).is_bad(), !nix::unistd::geteuid().is_root());
         assert!(state(Path::new("/proc/1/x")).is_bad() || nix::unistd::geteuid().is_root());
-    }
-
-    #[test]
-    fn a_home_is_a_tilde_where_it_is_one() {
-        let home = PathBuf::from("/home/u");
-        for (text, shown) in [
-            ("'/home/u/x' and /home/u.", "'~/x' and /home/u."),
-            ("/home/u", "~"),
-            ("/home/uu/x /mnt/home/u/x", "/home/uu/x /mnt/home/u/x"),
-            ("WORKMUX=/home/u:/home/u/y", "WORKMUX=~:~/y"),
-        ] {
-            assert_eq!(tilde(text, Some(&home)), shown);
-        }
-        assert_eq!(tilde("/x", Some(&PathBuf::from("/"))), "/x");
-        assert_eq!(tilde("/x", None), "/x");
     }
 }

@@ -10,8 +10,9 @@ mod finding;
 mod machine;
 mod place;
 mod text;
+mod tilde;
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use color_eyre::eyre::{Report, WrapErr as _};
 use serde::Serialize;
@@ -46,7 +47,7 @@ pub(crate) fn run(json: bool) -> Result<u8, Failure> {
     if json {
         crate::ui::print(&serde_json::to_string_pretty(&diagnosis).map_err(Report::new)?);
     } else {
-        let home: Option<&PathBuf> = surroundings.as_ref().ok().map(|s| &s.home);
+        let home: Option<&Path> = surroundings.as_ref().ok().map(|s| s.home.as_path());
         crate::ui::print(&text::text(&diagnosis, home));
     }
     Ok(if diagnosis.ok { 0 } else { ERROR })

@@ -1,6 +1,6 @@
 //! What is said about the directory the user stands in: its checkout, and the configuration in force there.
 
-use super::finding::Finding;
+use super::finding::{Finding, without_values};
 use crate::config::backend_table::BackendTable;
 use crate::config::later;
 use crate::git::GitError;
@@ -45,6 +45,8 @@ fn configuration(survey: &Survey, installed: &[String]) -> Vec<Finding> {
         (false, None) => format!("none, everything is as it comes; yours would be {own}"),
     };
     let (stopping, others) = survey.mistakes();
+    let quiet = |mistakes: Vec<String>| mistakes.iter().map(|said| without_values(said)).collect::<Vec<_>>();
+    let (stopping, others) = (quiet(stopping), quiet(others));
     let mut all = Vec::new();
     all.push(if stopping.is_empty() {
         Finding::good(SUBJECT, files)
