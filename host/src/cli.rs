@@ -3,7 +3,10 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::engine::ArgValueCandidates;
+
+use crate::commands::{known_backends, usable_backends};
 
 /// Runs AI coding agents in git worktrees, each inside a sandbox.
 #[derive(Debug, Parser)]
@@ -22,11 +25,35 @@ pub enum Command {
     Sandbox(SandboxArgs),
     /// See which sandbox backends are installed and trusted
     Plugin(PluginArgs),
+    /// See whether sandboxes work here, and what to do if they do not
+    ///
+    /// Looks at git, this machine, the configuration and every trusted backend, and changes nothing. Exits with 0 when
+    /// the backend that would be used here works, else with 1. The report holds no secrets: paste it where you ask for
+    /// help.
+    Doctor {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print a script that completes workmux commands when you press Tab
+    ///
+    /// For bash, in ~/.bashrc: source <(workmux completions bash). For zsh, in ~/.zshrc after compinit: source
+    /// <(workmux completions zsh). For fish: workmux completions fish > ~/.config/fish/completions/workmux.fish
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
     /// Loads a library to see whether that is safe (internal, used on first sight of a plugin).
     #[command(name = "__load-plugin", hide = true)]
     LoadPlugin {
         /// The library.
         path: PathBuf,
+    },
+    /// Asks one backend about its health (internal, used by `doctor`, which stays alive when the backend crashes).
+    #[command(name = "__check-backend", hide = true)]
+    CheckBackend {
+        /// Its name.
+        name: String,
     },
 }
 
@@ -125,7 +152,7 @@ pub enum SandboxCommand {
 #[derive(Debug, Args)]
 pub struct BackendArgs {
     /// Use this sandbox backend (see: workmux plugin list)
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(usable_backends))]
     pub backend: Option<String>,
 }
 
@@ -164,6 +191,7 @@ pub enum PluginCommand {
     /// Show everything known of one backend
     Info {
         /// Its name
+        #[arg(add = ArgValueCandidates::new(known_backends))]
         name: String,
     },
     /// Trust a plugin file outside the program's own directories, as it is now
@@ -171,6 +199,28 @@ pub enum PluginCommand {
         /// The library
         path: PathBuf,
     },
+}
+
+/// Shells that can complete commands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Shell {
+    /// bash
+    Bash,
+    /// zsh
+    Zsh,
+    /// fish
+    Fish,
+}
+
+impl Shell {
+    /// As it is typed.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bash => "bash",
+            Self::Zsh => "zsh",
+            Self::Fish => "fish",
+        }
+    }
 }
 
 #[cfg(test)]

@@ -123,19 +123,40 @@ impl std::error::Error for Chain {
     }
 }
 
+/// What a failure consists of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parts {
+    /// What failed.
+    pub message: String,
+    /// Why, outermost first.
+    pub causes: Vec<String>,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+/// Takes a failure apart.
+pub fn parts(report: &Report) -> Parts {
+    let hint = |e: &(dyn std::error::Error + 'static)| {
+        let chain = || e.downcast_ref::<Chain>()?.hint.clone();
+        e.downcast_ref::<Hint>().map(|h| h.hint.clone()).or_else(chain)
+    };
+    Parts {
+        message: report.to_string(),
+        causes: report.chain().skip(1).map(ToString::to_string).collect(),
+        hint: report.chain().find_map(hint),
+    }
+}
+
 /// The failure as text for standard error.
 pub fn render(report: &Report) -> String {
-    let mut text = format!("Error: {report}\n");
-    let causes: Vec<String> = report.chain().skip(1).map(ToString::to_string).collect();
+    let Parts { message, causes, hint } = parts(report);
+    let mut text = format!("Error: {message}\n");
     if !causes.is_empty() {
         text.push_str("Caused by:\n");
         for cause in causes {
             text.push_str(&format!("    {}\n", cause.trim_end().replace('\n', "\n    ")));
         }
     }
-    let hint = report.chain().find_map(|e| {
-        e.downcast_ref::<Hint>().map(|h| h.hint.as_str()).or_else(|| e.downcast_ref::<Chain>()?.hint.as_deref())
-    });
     if let Some(hint) = hint {
         text.push_str(&format!("Hint: {hint}\n"));
     }

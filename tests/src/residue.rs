@@ -79,8 +79,9 @@ impl World {
             if name.starts_with("tmux") || process.pid == Pid::this() {
                 continue;
             }
-            let supervisor = name.trim_end() == "workmux" && process.file("environ").contains(home);
-            if supervisor || process.words.contains(home) || process.file("mountinfo").contains(home) {
+            // The second name is what it has where it started itself.
+            let ours = matches!(name.trim_end(), "workmux" | "exe") && process.file("environ").contains(home);
+            if ours || process.words.contains(home) || process.file("mountinfo").contains(home) {
                 found.push(format!("process {}: {}", process.pid, process.words));
             }
         }

@@ -1,5 +1,6 @@
 //! From the command line to an exit code: one `match`, one file a group of commands.
 
+mod completions;
 mod help;
 mod plugin;
 mod sandbox;
@@ -9,12 +10,17 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _};
 
+pub(crate) use completions::{known_backends, usable_backends};
+
 use crate::cli::{Cli, Command};
 use crate::error::{Failure, USAGE, render};
 use crate::surroundings::Surroundings;
 
 /// Runs the program on these words (the first is its own name).
 pub fn run(words: Vec<OsString>) -> ExitCode {
+    if let Some(code) = completions::answer(&words) {
+        return code;
+    }
     let matches = match help::with_backends(Cli::command(), &words).try_get_matches_from(&words) {
         Ok(matches) => matches,
         Err(e) => return usage(&e),
@@ -56,6 +62,12 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
             sandbox::run(args.command, &surroundings)
         }
         Command::Plugin(args) => plugin::run(args.command),
+        Command::Completions { shell } => completions::script(shell),
+        Command::Doctor { json } => crate::doctor::run(json),
+        Command::CheckBackend { name } => {
+            crate::doctor::check_main(&name);
+            Ok(0)
+        }
         Command::LoadPlugin { .. } => Ok(0),
     }
 }

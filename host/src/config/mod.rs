@@ -136,6 +136,11 @@ impl Loaded {
         self.merged.refusals.iter().filter(|refusal| touches(&refusal.key, needed))
     }
 
+    /// Everything that cannot be used, whoever needs it.
+    pub fn problems(&self) -> &[Problem] {
+        &self.merged.problems
+    }
+
     /// Keys nobody knows.
     pub fn warnings(&self) -> &[Warning] {
         &self.merged.warnings

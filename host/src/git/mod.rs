@@ -39,6 +39,7 @@ mod submodules;
 #[cfg(test)]
 mod tests;
 mod tracking;
+mod version;
 mod watch;
 
 pub use boundary::{Boundary, GitMount, Imported, RefConflict, RefUpdate};
@@ -47,6 +48,7 @@ pub use error::GitError;
 pub use oid::{ObjectFormat, Oid, is_plain_ref_name, is_ref_name};
 pub use reap::reap;
 pub use repository::{Identity, RefFormat, Repository};
+pub use version::{OLDEST, Version, version};
 pub use watch::Watch;
 
 /// A place where a test may kill the process.

@@ -19,11 +19,12 @@ mod person;
 mod reaper;
 mod session;
 mod settings;
+pub mod survey;
 mod told;
 mod wanted;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use color_eyre::eyre::{Report, Result, WrapErr as _};
@@ -132,17 +133,9 @@ fn locate(wish: &Wish, surroundings: &Surroundings) -> Result<Place> {
             "give a directory of that worktree, or another --worktree-root",
         ));
     }
-    let sources = Sources {
-        start: cwd.clone(),
-        worktree_root: Some(repository.worktree.clone()),
-        main_root: repository.main_checkout.clone(),
-        home: surroundings.home.clone(),
-        xdg_config_home: Some(surroundings.config_home.clone()),
-        ..Sources::default()
-    };
-    let mut loaded = config::load(&sources)?;
+    let mut loaded = config::load(&sources(&cwd, Some(&repository), surroundings))?;
     let can_ask = crate::ui::can_ask() && !wish.dry_run;
-    settings::with_approvals(surroundings, &repository, can_ask, |approvals| loaded.approve(&NEEDED, approvals))?;
+    settings::with_approvals(surroundings, Some(&repository), can_ask, |approvals| loaded.approve(&NEEDED, approvals))?;
     for warning in loaded.warnings() {
         crate::ui::warning(&warning.to_string());
     }
@@ -156,6 +149,18 @@ fn locate(wish: &Wish, surroundings: &Surroundings) -> Result<Place> {
         crate::ui::warning(&unserved.message);
     }
     Ok(Place { repository, cwd, loaded })
+}
+
+/// Where the configuration in force at `cwd` comes from.
+fn sources(cwd: &Path, repository: Option<&Repository>, surroundings: &Surroundings) -> Sources {
+    Sources {
+        start: cwd.to_owned(),
+        worktree_root: repository.map(|r| r.worktree.clone()),
+        main_root: repository.and_then(|r| r.main_checkout.clone()),
+        home: surroundings.home.clone(),
+        xdg_config_home: Some(surroundings.config_home.clone()),
+        ..Sources::default()
+    }
 }
 
 /// The installed backends.

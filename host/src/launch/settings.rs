@@ -6,18 +6,20 @@ use workmux_plugin_api::SettingsRequest;
 use workmux_plugin_api::{Manifest, Settings};
 
 use crate::config::Loaded;
-use crate::config::approvals::{Approvals, Recorded};
+use crate::config::approvals::{Approvals, Nobody, Recorded};
 use crate::config::backend_table::{BackendTable, merge_backend_table};
+use crate::config::report::ConfigError;
 use crate::git::Repository;
 use crate::surroundings::Surroundings;
 
-/// Runs `work` with approvals that ask on the terminal, if there is one.
+/// Runs `work` with approvals that ask on the terminal, if there is one. Outside a repository nothing was ever approved.
 pub(super) fn with_approvals<T>(
     surroundings: &Surroundings,
-    repository: &Repository,
+    repository: Option<&Repository>,
     can_ask: bool,
     work: impl FnOnce(&mut dyn Approvals) -> T,
 ) -> T {
+    let Some(repository) = repository else { return work(&mut Nobody) };
     let mut ask = |question: &crate::config::approvals::Question| {
         crate::ui::note(&format!(
             "the project wants to set '{}' ({}):",
@@ -41,10 +43,7 @@ pub(super) fn table(
     repository: &Repository,
     can_ask: bool,
 ) -> Result<BackendTable> {
-    let table = with_approvals(surroundings, repository, can_ask, |approvals| {
-        merge_backend_table(&manifest.name, &manifest.config, loaded, approvals)
-    })
-    .map_err(|problems| Report::new(crate::config::report::ConfigError::Problems(problems)))?;
+    let table = judged(manifest, loaded, surroundings, Some(repository), can_ask)?;
     for warning in &table.warnings {
         crate::ui::warning(&warning.to_string());
     }
@@ -52,6 +51,20 @@ pub(super) fn table(
         crate::ui::warning(&refusal.to_string());
     }
     Ok(table)
+}
+
+/// The table, judged and nothing printed.
+pub(super) fn judged(
+    manifest: &Manifest,
+    loaded: &Loaded,
+    surroundings: &Surroundings,
+    repository: Option<&Repository>,
+    can_ask: bool,
+) -> Result<BackendTable> {
+    with_approvals(surroundings, repository, can_ask, |approvals| {
+        merge_backend_table(&manifest.name, &manifest.config, loaded, approvals)
+    })
+    .map_err(|problems| Report::new(ConfigError::Problems(problems)))
 }
 
 /// What the backend is asked.

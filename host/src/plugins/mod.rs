@@ -43,11 +43,13 @@ pub struct Rejection {
     pub reason: String,
     /// The next thing to do, where there is one.
     pub fix: Option<String>,
+    /// Nothing is wrong with it but that its user has not said yet that it may be used as it is.
+    pub unconfirmed: bool,
 }
 
 impl Rejection {
     fn new(reason: impl Into<String>) -> Self {
-        Self { reason: crate::text::line(&reason.into()), fix: None }
+        Self { reason: crate::text::line(&reason.into()), fix: None, unconfirmed: false }
     }
 
     fn fix(mut self, fix: impl Into<String>) -> Self {

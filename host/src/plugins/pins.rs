@@ -67,7 +67,7 @@ impl Pins {
             None => Rejection::new("it has not been confirmed yet"),
             Some(_) => Rejection::new("it has changed since it was confirmed"),
         };
-        let refusal = refusal.fix(format!("workmux plugin trust {path}"));
+        let refusal = Rejection { unconfirmed: true, ..refusal.fix(format!("workmux plugin trust {path}")) };
         match ask.confirm(&question(library, known.as_ref(), hides)) {
             Some(true) => self.put(trust, library),
             Some(false) => Err(Rejection { reason: format!("{} (you said no)", refusal.reason), ..refusal }),

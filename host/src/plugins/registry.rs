@@ -118,7 +118,7 @@ impl Registry {
         Self {
             trust: Trust::new(environment.identity),
             pins: Pins::below(&environment.state_dir),
-            trial: Trial::new(&environment.trial, &environment.cache_dir),
+            trial: Trial::new(&environment.trial, &environment.cache_dir, environment.deadlines.load),
             places: search::places(&environment),
             ask: Box::new(Nobody),
             events: Arc::new(Silent),

@@ -30,11 +30,14 @@ const BAD: &str = "workmux-trial: ";
 pub(super) struct Trial {
     program: Vec<OsString>,
     memory: PathBuf,
+    deadline: Duration,
 }
 
 impl Trial {
-    pub(super) fn new(program: &[OsString], cache_dir: &Path) -> Self {
-        Self { program: program.to_vec(), memory: cache_dir.join("plugins/tried") }
+    /// `patience` = what loading may take in all.
+    pub(super) fn new(program: &[OsString], cache_dir: &Path, patience: Duration) -> Self {
+        let memory = cache_dir.join("plugins/tried");
+        Self { program: program.to_vec(), memory, deadline: DEADLINE.min(patience) }
     }
 
     /// Succeeds where this very file was loaded by a child before, or now is.
@@ -60,7 +63,7 @@ impl Trial {
         // By our descriptor: the same file, whatever its name means meanwhile.
         let path = format!("/proc/{}/fd/{}", std::process::id(), library.file.as_raw_fd());
         command.args(arguments).arg(path).current_dir("/");
-        let output = tool::run(&mut command, b"", DEADLINE).map_err(|e| match e {
+        let output = tool::run(&mut command, b"", self.deadline).map_err(|e| match e {
             ToolError::Deadline { after, .. } => {
                 Rejection::new(format!("loading it does not come to an end ({} s)", after.as_secs())).fix("remove it")
             }
