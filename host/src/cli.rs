@@ -93,6 +93,8 @@ pub enum SandboxCommand {
         #[arg(short, long)]
         yes: bool,
         #[command(flatten)]
+        show: ShowArgs,
+        #[command(flatten)]
         backend: BackendArgs,
     },
     /// Delete unused sandboxes to reclaim disk space
@@ -100,6 +102,8 @@ pub enum SandboxCommand {
         /// Do not ask, and delete those in use too
         #[arg(short, long)]
         force: bool,
+        #[command(flatten)]
+        show: ShowArgs,
         #[command(flatten)]
         backend: BackendArgs,
     },
@@ -154,6 +158,17 @@ pub struct BackendArgs {
     /// Use this sandbox backend (see: workmux plugin list)
     #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(usable_backends))]
     pub backend: Option<String>,
+}
+
+/// What is shown instead of done.
+#[derive(Debug, Args)]
+pub struct ShowArgs {
+    /// Show what would be done, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// As JSON (with --dry-run)
+    #[arg(long, requires = "dry_run")]
+    pub json: bool,
 }
 
 /// `agent` and `shell`.

@@ -3,7 +3,8 @@
 //! `commands` read flags and ask `routing` for a backend; `launch` puts a sandboxed command together; `plugins` finds,
 //! checks and loads backends; `spec` says what a sandbox must look like; `git` is all host git and the boundary around
 //! it; `supervisor` owns one running command and knows neither flags nor plugins; `rpc` answers the guest;
-//! `multiplexer` shows its status; `config` reads files; `runs` keeps the records of what runs; `doctor` says what is
+//! `multiplexer` shows its status; `config` reads files; `runs` keeps the records of what runs; `instances` stops and
+//! deletes what outlived its command; `doctor` says what is
 //! in the way of all this.
 
 pub mod agents;
@@ -15,6 +16,7 @@ pub mod config;
 mod doctor;
 pub mod error;
 pub mod git;
+mod instances;
 pub mod launch;
 pub mod multiplexer;
 pub mod mutant;

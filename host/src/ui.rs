@@ -51,6 +51,14 @@ pub fn confirm(question: &str) -> bool {
     matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
 }
 
+/// Reads a line after a prompt on standard error; nothing at the end of input.
+pub fn ask(prompt: &str) -> Option<String> {
+    eprint!("{prompt}");
+    let _flushed = io::stderr().flush();
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer).ok().filter(|read| *read > 0).map(|_read| answer)
+}
+
 /// Prints text for a program or a person to standard output, with a final newline.
 pub fn print(text: &str) {
     result(&format!("{}\n", text.trim_end_matches('\n')));

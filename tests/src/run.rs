@@ -307,6 +307,11 @@ impl Finished {
         self
     }
 
+    /// Its standard error without the line that says whom the guest is: only root's podman has it, with every run.
+    pub fn errors(&self) -> String {
+        self.stderr.lines().filter(|line| !line.contains("allow_root")).map(|line| format!("{line}\n")).collect()
+    }
+
     /// This stands nowhere in what it printed.
     ///
     /// # Panics

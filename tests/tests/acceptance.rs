@@ -94,7 +94,7 @@ fn output_and_errors_stay_apart(on: Sandbox) {
     for command in ["shell", "agent"] {
         let words = ["sandbox", command, "--", "sh", "-c", "echo out; echo err >&2"];
         let run = world.workmux(&words).run().ok();
-        assert_eq!((run.stdout.as_str(), run.stderr.as_str()), ("out\n", "err\n"), "{command}");
+        assert_eq!((run.stdout.as_str(), run.errors().as_str()), ("out\n", "err\n"), "{command}");
     }
 }
 
@@ -137,7 +137,7 @@ fn p61_every_code_of_the_guest_passes_unchanged(on: Sandbox) {
     for code in [0, 1, 2, 42, 125, 126, 127, 130, 137, 255] {
         let command = if code % 2 == 0 { "shell" } else { "agent" };
         let run = world.workmux(&["sandbox", command, "--", "sh", "-c", &format!("exit {code}")]).run().code(code);
-        assert_eq!(run.stderr, "", "a guest's own code is no error of ours");
+        assert_eq!(run.errors(), "", "a guest's own code is no error of ours");
     }
 }
 
@@ -145,7 +145,7 @@ fn p61_death_by_a_signal_is_128_and_its_number(on: Sandbox) {
     let world = on.world();
     for (signal, code) in [("KILL", 137), ("TERM", 143), ("SEGV", 139), ("INT", 130)] {
         let run = world.shell(&["bash", "-c", &format!("kill -{signal} $$")]).run().code(code);
-        assert_eq!(run.stderr, "", "{signal}");
+        assert_eq!(run.errors(), "", "{signal}");
     }
     world.agent(&["sh", "-c", "kill -9 $$"]).run().code(137);
     // The status of the command itself, not of what it leaves running.

@@ -107,7 +107,7 @@ fn p69_the_hosts_git_hears_nothing_of_the_callers_variables(on: Sandbox) {
     ];
     let run = world.agent(&["sh", "-c", "echo x > x && git add x && git commit -qm x && git log --format=%s"]);
     let run = run.envs(variables).run().ok();
-    assert_eq!((run.stdout.as_str(), run.stderr.as_str()), ("x\nfirst\n", ""));
+    assert_eq!((run.stdout.as_str(), run.errors().as_str()), ("x\nfirst\n", ""));
     assert_eq!(world.git(&world.main(), &["log", "-1", "--format=%s"]).ok().stdout, "x\n");
     assert!(!canary.exists());
 }

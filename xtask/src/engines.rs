@@ -16,10 +16,13 @@ use crate::account::{Account, own_uid};
 use crate::scratch::Scratch;
 use crate::{Result, process};
 
-/// The image of all tests: a small Debian with git, made from the machine's own package sources.
-const IMAGE: &str = "workmux-test/base:1";
+/// The image of all tests: a small Debian with git, made from the machine's own package sources. Another recipe needs
+/// another tag: stores keep the image from one run to the next.
+const IMAGE: &str = "workmux-test/base:2";
 /// What is in it besides the essential packages.
 const PACKAGES: &str = "git,procps,ca-certificates";
+/// What an image says to its containers.
+const SAYS: &str = "ENV IMAGE_SAYS=hello";
 /// The bridge of our docker daemon, which leaves another daemon's alone, and its address.
 const BRIDGE: &str = "wmtest0";
 const BRIDGE_ADDRESS: &str = "10.213.77.1/24";
@@ -317,7 +320,7 @@ fn load(engine: &str, env: &Value, who: Option<&Account>, image: &Path, folder: 
         }
     };
     if finish(&["image", "inspect", "--format", "{{.Id}}", &name]).is_err() {
-        finish(&["import", "--change", "ENV IMAGE_SAYS=hello", &image.to_string_lossy(), &name])?;
+        finish(&["import", "--change", SAYS, &image.to_string_lossy(), &name])?;
     }
     // Copies what an ordinary user's containers share, and shows that containers run.
     let user = who.map(|account| format!("{}:{}", account.uid, account.gid));

@@ -8,6 +8,7 @@ use workmux_plugin_api::Purpose;
 use crate::cli::{BackendArgs, RunArgs, SandboxCommand};
 use crate::config::{self, Sources};
 use crate::error::Failure;
+use crate::instances::{self, Prune, Stop};
 use crate::launch::{self, Wish};
 use crate::routing::{self, Operation};
 use crate::surroundings::Surroundings;
@@ -36,8 +37,14 @@ pub(super) fn run(command: SandboxCommand, surroundings: &Surroundings) -> Resul
         SandboxCommand::Build(backend) => unserved(routing::BUILD, backend, surroundings),
         SandboxCommand::Pull(backend) => unserved(routing::PULL, backend, surroundings),
         SandboxCommand::InitDockerfile { backend, .. } => unserved(routing::INIT_DOCKERFILE, backend, surroundings),
-        SandboxCommand::Stop { backend, .. } => unserved(routing::STOP, backend, surroundings),
-        SandboxCommand::Prune { backend, .. } => unserved(routing::PRUNE, backend, surroundings),
+        SandboxCommand::Stop { name, all, yes, show, backend } => {
+            let (dry_run, json, backend) = (show.dry_run, show.json, backend.backend);
+            instances::stop(Stop { name, all, yes, dry_run, json, backend }, surroundings)
+        }
+        SandboxCommand::Prune { force, show, backend } => {
+            let (dry_run, json, backend) = (show.dry_run, show.json, backend.backend);
+            instances::prune(Prune { force, dry_run, json, backend }, surroundings)
+        }
         SandboxCommand::InstallDev { backend, .. } => unserved(routing::INSTALL_DEV, backend, surroundings),
     }
 }

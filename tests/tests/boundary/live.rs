@@ -81,11 +81,13 @@ fn p13_a_host_that_works_meanwhile_finds_only_its_own_work(on: Sandbox) {
 fn p14_two_who_commit_at_once_keep_both(on: Sandbox) {
     for (git, kind) in all_on(on) {
         let case = Case::on(on, git, kind);
-        // The guest's commit is one rename, made when the host's is there already.
+        // The guest's commit is made of two renames, when the host's is there already. Until then its git directory does
+        // not change: with any change the host's commit would come in, and be overwritten on purpose.
         let script = r#"
-            c=$(git commit-tree -p HEAD -m guest 'HEAD^{tree}'); touch ready
+            mkdir /tmp/o; export GIT_ALTERNATE_OBJECT_DIRECTORIES="$G/objects"
+            c=$(GIT_OBJECT_DIRECTORY=/tmp/o git commit-tree -p HEAD -m guest 'HEAD^{tree}'); touch ready
             while [ ! -e go ]; do sleep 0.02; done
-            rm go ready; git update-ref "$(git symbolic-ref HEAD)" "$c"; echo "$c""#;
+            rm go ready; cp -r /tmp/o/* "$G/objects/"; git update-ref "$(git symbolic-ref HEAD)" "$c"; echo "$c""#;
         let guest = case.guest(script).start();
         wait_until("the guest is ready", || case.checkout.join("ready").exists());
         let branch = case.host(&case.checkout, &["symbolic-ref", "HEAD"]).ok().stdout;

@@ -1,0 +1,113 @@
+//! `sandbox stop`: one by name, all, or one of a list that is shown.
+
+use std::io::IsTerminal as _;
+
+use color_eyre::eyre::{Report, Result};
+
+use super::shown::count;
+use super::{Everything, One, each, run};
+use crate::error::{Failure, hinted};
+use crate::routing::STOP;
+use crate::surroundings::Surroundings;
+use crate::text::line;
+
+/// What the user asked for.
+#[derive(Debug)]
+pub(crate) struct Stop {
+    /// The one to stop.
+    pub(crate) name: Option<String>,
+    /// All that run.
+    pub(crate) all: bool,
+    /// Do not ask.
+    pub(crate) yes: bool,
+    /// Show what would be stopped.
+    pub(crate) dry_run: bool,
+    /// Answer as JSON.
+    pub(crate) json: bool,
+    /// `--backend`
+    pub(crate) backend: Option<String>,
+}
+
+/// Stops; the answer is the exit code.
+pub(crate) fn stop(wish: Stop, surroundings: &Surroundings) -> Result<u8, Failure> {
+    Ok(run(stopping(wish, surroundings))?)
+}
+
+async fn stopping(wish: Stop, surroundings: &Surroundings) -> Result<u8> {
+    let everything = Everything::ask(STOP, wish.backend.as_deref(), surroundings).await?;
+    let noun = everything.noun();
+    let running: Vec<&One> = everything.instances.iter().filter(|one| one.info.running).collect();
+    let chosen = match &wish.name {
+        Some(name) => {
+            let Some(one) = everything.instances.iter().find(|one| one.info.name == *name) else {
+                everything.remark_failures();
+                return Err(unknown(name, &everything.instances));
+            };
+            if !one.info.running {
+                crate::ui::print(&format!("'{}' is already stopped ({})", line(name), one.info.status));
+                return Ok(0);
+            }
+            vec![one]
+        }
+        None if !wish.all && !wish.dry_run && !wish.json && !std::io::stdin().is_terminal() => {
+            return Err(hinted(
+                "'sandbox stop' does not know which one, and nobody is there to ask",
+                "name one, or type: workmux sandbox stop --all",
+            ));
+        }
+        None => running.clone(),
+    };
+    everything.remark_failures();
+    if wish.json && wish.dry_run {
+        crate::ui::print(&as_json(&everything, &chosen));
+        return Ok(0);
+    }
+    if chosen.is_empty() {
+        crate::ui::print(&format!("No running workmux {noun}s found."));
+        return Ok(0);
+    }
+    let chosen = if wish.name.is_none() && !wish.all && !wish.dry_run { choose(&running, &noun)? } else { chosen };
+    crate::ui::print(&format!("Stopping {}:", count(chosen.len(), &noun)));
+    for one in &chosen {
+        let used = if one.live { ", in use" } else { "" };
+        crate::ui::print(&format!("  {} ({}{used})", line(&one.info.name), one.info.status));
+    }
+    if wish.dry_run {
+        return Ok(0);
+    }
+    if !wish.yes && !crate::ui::confirm("Stop them?") {
+        crate::ui::print("Aborted.");
+        return Ok(0);
+    }
+    Ok(each(&chosen, "Stopped", |one| everything.backend_of(one).stop(everything.request(one, false))).await)
+}
+
+/// Shows a numbered list and reads a number, or `all`.
+fn choose<'a>(running: &[&'a One], noun: &str) -> Result<Vec<&'a One>> {
+    crate::ui::print(&format!("Running workmux {noun}s:"));
+    for (at, one) in running.iter().enumerate() {
+        crate::ui::print(&format!("  {}. {} ({})", at + 1, line(&one.info.name), one.info.status));
+    }
+    let answer = crate::ui::ask("> ").unwrap_or_default();
+    let answer = answer.trim();
+    if answer.eq_ignore_ascii_case("all") {
+        return Ok(running.to_vec());
+    }
+    match answer.parse::<usize>().ok().and_then(|number| running.get(number.checked_sub(1)?)) {
+        Some(one) => Ok(vec![one]),
+        None => Err(hinted(
+            format!("'{}' is not one of them", line(answer)),
+            format!("type a number from 1 to {}, or 'all'", running.len()),
+        )),
+    }
+}
+
+fn unknown(name: &str, all: &[One]) -> Report {
+    let names: Vec<String> = all.iter().map(|one| format!("'{}'", line(&one.info.name))).collect();
+    let hint = if names.is_empty() { "there is none".to_owned() } else { format!("there are: {}", names.join(", ")) };
+    hinted(format!("there is no sandbox '{}' of ours", line(name)), hint)
+}
+
+fn as_json(everything: &Everything, chosen: &[&One]) -> String {
+    super::prune::as_json(everything, chosen)
+}
