@@ -21,6 +21,7 @@ on_every_engine!(
     p66_an_excluded_file_is_empty_at_every_path,
     p67_a_container_that_is_not_what_was_asked_for_is_stopped,
     root_needs_its_own_word,
+    what_a_crash_left_is_listed_and_stopped,
 );
 on_every_sandbox!(a_guest_that_only_dials_tcp_sets_its_status);
 
@@ -317,6 +318,40 @@ fn root_needs_its_own_word(on: Sandbox) {
     let config = world.read(world.home().join(".config/workmux/config.yaml"));
     world.user_config(&config.replace("allow_root: true", "allow_root: false"));
     world.shell(&["true"]).run().code(125).warns("root owns this worktree").warns("chown");
+}
+
+/// A first process that does not run cannot notice that its supervisor is gone.
+fn what_a_crash_left_is_listed_and_stopped(on: Sandbox) {
+    let world = on.world();
+    let none = world.workmux(&["sandbox", "stop", "--all", "--yes"]).run().ok();
+    assert_eq!(none.stdout, "No running workmux containers found.\n");
+    world.workmux(&["sandbox", "prune", "--force"]).run().ok().says("No workmux containers found.");
+
+    let waiting = world.waiting("agent", &world.main(), "");
+    let list = |command: &str| {
+        let run = world.workmux(&["sandbox", command, "--dry-run", "--json"]).run().ok();
+        let answer: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+        answer["instances"].as_array().unwrap().clone()
+    };
+    assert_eq!(list("prune"), [] as [serde_json::Value; 0], "in use");
+    let running = list("stop");
+    assert_eq!((running.len(), &running[0]["in_use"]), (1, &true.into()));
+    world.workmux(&["sandbox", "prune"]).run().ok().says(", in use").says("No unused workmux containers");
+
+    nix::sys::signal::kill(world.first_process().pid, Signal::SIGSTOP).unwrap();
+    waiting.signal(Signal::SIGKILL);
+    assert_eq!(waiting.end().signal, Some(9));
+    let left = list("stop");
+    assert_eq!((left.len(), &left[0]["in_use"]), (1, &false.into()));
+    let name = left[0]["name"].as_str().unwrap();
+    world.workmux(&["sandbox", "stop"]).run().code(1).warns("--all");
+    world.workmux(&["sandbox", "stop", "wm-nobody"]).run().code(1).warns("there is no sandbox 'wm-nobody'").warns(name);
+    world.workmux(&["sandbox", "stop", name]).input("n\n").run().ok().says("Aborted.");
+    assert_eq!(containers(&world).len(), 1);
+    world.workmux(&["sandbox", "stop", name, "--yes"]).run().ok().says(&format!("✓ Stopped '{name}'"));
+    assert_eq!(containers(&world), [] as [String; 0]);
+    world.shell(&["true"]).run().ok();
+    world.wait_until_clean();
 }
 
 /// A guest program of the published kind: it knows variables, TCP and lines of JSON, and nothing of ours.
