@@ -5,7 +5,7 @@
 
 use std::env;
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::mpsc;
@@ -15,6 +15,7 @@ use serde::Deserialize;
 use workmux_guest::words::{Opening, PROTOCOL, Request};
 use workmux_guest::{GUEST_SOCKET_DIR, RPC_SOCKET};
 
+use crate::names;
 use crate::unix_socket::connect_now;
 
 /// No line is longer, in either direction.
@@ -173,10 +174,9 @@ impl Stream {
 fn resolve(host: String, port: u16, deadline: Instant) -> Result<Vec<SocketAddr>, String> {
     let (answer, answered) = mpsc::channel();
     let name = host.clone();
-    std::thread::spawn(move || answer.send((name, port).to_socket_addrs().map(Vec::from_iter)));
+    std::thread::spawn(move || answer.send(names::resolve(&name, port)));
     match answered.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-        Ok(Ok(addresses)) => Ok(addresses),
-        Ok(Err(e)) => Err(format!("'{host}': {e}")),
+        Ok(found) => found.map_err(|e| e.to_string()),
         Err(_) => Err(format!("'{host}' could not be resolved in time")),
     }
 }
