@@ -7,16 +7,29 @@
 //! guest.
 
 use std::io;
-use std::time::Duration;
+use std::os::fd::AsFd;
+
+use nix::sys::socket::{setsockopt, sockopt};
 
 /// Bytes of one key: lower-case hex digits.
 pub const KEY: usize = 64;
 
-/// Both ends count the other as gone after this long without a sign of life from its machine; the connection is a
-/// lifeline, and a network that is gone ends nothing by itself.
-pub const SILENCE: Duration = Duration::from_secs(30);
-/// When the kernel asks for the first sign of life, and after which pause for each further one.
-pub const ASK: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(5));
+/// Seconds without a sign of life from the other machine until it counts as gone.
+const SILENCE: u32 = 30;
+/// Seconds until the kernel asks for the first sign of life, and between each further one.
+const ASK: (u32, u32) = (10, 5);
+
+/// The connection is a lifeline, and a network that is gone ends nothing by itself: has it end after a while of silence.
+pub fn notice_silence(stream: &impl AsFd) -> io::Result<()> {
+    let (first, further) = ASK;
+    setsockopt(stream, sockopt::KeepAlive, &true)?;
+    setsockopt(stream, sockopt::TcpKeepIdle, &first)?;
+    setsockopt(stream, sockopt::TcpKeepInterval, &further)?;
+    setsockopt(stream, sockopt::TcpKeepCount, &((SILENCE - first) / further))?;
+    // What was sent and never arrived is asked for by other rules, which are patient.
+    setsockopt(stream, sockopt::TcpUserTimeout, &(SILENCE * 1000))?;
+    Ok(())
+}
 
 /// The keys of one run, as the guest finds them.
 pub struct Keys {

@@ -17,7 +17,7 @@ use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::socket::{
     self, AddressFamily, MsgFlags, SockFlag, SockType, SockaddrStorage, getsockopt, setsockopt, sockopt,
 };
-use workmux_guest::proof::{ASK, KEY, Keys, SILENCE};
+use workmux_guest::proof::{KEY, Keys, notice_silence};
 
 use super::signals::{Arrival, Signals};
 use crate::names;
@@ -94,14 +94,7 @@ fn read(path: &Path) -> io::Result<Keys> {
 fn dial(address: SocketAddr, patience: &Patience<'_>) -> io::Result<OwnedFd> {
     let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     let stream = socket::socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)?;
-    let seconds = |time: Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
-    let (first, further) = ASK;
-    let asks = (SILENCE.saturating_sub(first)).as_secs() / further.as_secs();
-    setsockopt(&stream, sockopt::KeepAlive, &true)?;
-    setsockopt(&stream, sockopt::TcpKeepIdle, &seconds(first))?;
-    setsockopt(&stream, sockopt::TcpKeepInterval, &seconds(further))?;
-    setsockopt(&stream, sockopt::TcpKeepCount, &u32::try_from(asks).unwrap_or(u32::MAX))?;
-    setsockopt(&stream, sockopt::TcpUserTimeout, &(seconds(SILENCE) * 1000))?;
+    notice_silence(&stream)?;
     setsockopt(&stream, sockopt::TcpNoDelay, &true)?;
     match socket::connect(stream.as_raw_fd(), &SockaddrStorage::from(address)) {
         Err(Errno::EINPROGRESS) => {
