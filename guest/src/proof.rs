@@ -79,6 +79,22 @@ mod tests {
     }
 
     #[test]
+    fn a_silent_machine_is_asked_for_a_sign_of_life() {
+        use nix::sys::socket::getsockopt;
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        notice_silence(&stream).unwrap();
+        assert!(getsockopt(&stream, sockopt::KeepAlive).unwrap());
+        let first = getsockopt(&stream, sockopt::TcpKeepIdle).unwrap();
+        let (pause, count) = (
+            getsockopt(&stream, sockopt::TcpKeepInterval).unwrap(),
+            getsockopt(&stream, sockopt::TcpKeepCount).unwrap(),
+        );
+        assert_eq!(first + pause * count, SILENCE);
+        assert_eq!(getsockopt(&stream, sockopt::TcpUserTimeout).unwrap(), SILENCE * 1000);
+    }
+
+    #[test]
     fn only_the_whole_key_is_the_key() {
         let keys = Keys { guest: [b'0'; KEY], host: [b'1'; KEY] };
         assert!(keys.is_host(&[b'1'; KEY]));

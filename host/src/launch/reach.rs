@@ -89,3 +89,52 @@ fn listen(directory: &Path, name: &str) -> Result<UnixListener> {
     };
     bound.wrap_err_with(|| format!("cannot listen in {}", crate::text::quote(directory.as_os_str())))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tcp(bind: &str, guest_host: &str) -> Route {
+        Route::Tcp { bind: bind.parse().unwrap(), guest_host: guest_host.into() }
+    }
+
+    #[test]
+    fn the_users_name_for_this_machine_replaces_the_backends_and_nothing_else() {
+        let mut config = Config::default();
+        assert_eq!(route(tcp("127.0.0.1", "host.internal"), &config), tcp("127.0.0.1", "host.internal"));
+        config.sandbox.rpc_host = Some("fd00::2".into());
+        assert_eq!(route(tcp("127.0.0.1", "host.internal"), &config), tcp("127.0.0.1", "fd00::2"));
+        assert_eq!(route(Route::Sockets, &config), Route::Sockets);
+    }
+
+    #[tokio::test]
+    async fn p46_a_door_and_rpc_are_on_the_one_address_and_on_ports_of_their_own() {
+        let sockets = tempfile::tempdir().unwrap();
+        let in_guest = Path::new("/run/workmux/sock");
+        let here = tcp("127.0.0.1", "host.internal");
+        let (_door, place) = door(&here, sockets.path(), in_guest, "control").await.unwrap();
+        let place = place.into_string().unwrap();
+        let port = place.strip_prefix("tcp:host.internal:").unwrap();
+        let port: u16 = port.strip_suffix(":/run/workmux/sock/control.keys").unwrap().parse().unwrap();
+        assert!(sockets.path().join("control.keys").exists() && !sockets.path().join("control").exists());
+        let (listener, address) = rpc(&here, sockets.path()).await.unwrap();
+        assert_eq!(listener.tcp_address().unwrap().ip().to_string(), "127.0.0.1");
+        let (guest_host, rpc_port) = address.unwrap();
+        assert!(guest_host == "host.internal" && rpc_port != port, "{rpc_port}");
+
+        let all = tcp("0.0.0.0", "host.internal");
+        assert!(door(&all, sockets.path(), in_guest, "other").await.is_err());
+        assert!(rpc(&all, sockets.path()).await.is_err());
+        assert!(!sockets.path().join("other.keys").exists());
+    }
+
+    #[tokio::test]
+    async fn through_sockets_no_port_is_opened() {
+        let sockets = tempfile::tempdir().unwrap();
+        let in_guest = Path::new("/run/workmux/sock");
+        let (_door, place) = door(&Route::Sockets, sockets.path(), in_guest, "control").await.unwrap();
+        assert_eq!(place, "/run/workmux/sock/control");
+        let (listener, address) = rpc(&Route::Sockets, sockets.path()).await.unwrap();
+        assert!(listener.tcp_address().is_none() && address.is_none());
+    }
+}

@@ -82,8 +82,12 @@ impl Guest {
                 Some(frame) => return Ok(frame),
                 None if self.buffer.len() >= MAX_BUFFERED => return Err(Some(io::Error::other("it says too much"))),
                 None => {
-                    if stream.read_buf(&mut self.buffer).await.map_err(Some)? == 0 {
-                        return Err(None);
+                    match stream.read_buf(&mut self.buffer).await {
+                        Ok(0) => return Err(None),
+                        Ok(_) => {}
+                        // A machine that goes away at once takes its last words with it.
+                        Err(e) if e.kind() == io::ErrorKind::ConnectionReset => return Err(None),
+                        Err(e) => return Err(Some(e)),
                     }
                 }
             }

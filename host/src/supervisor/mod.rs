@@ -176,8 +176,12 @@ async fn see_through(begun: Begun, observer: &mut dyn Observer) -> (Result<Statu
                     guest = None;
                     // Without a status of its own the program's end decides; it must not take for ever.
                     state.kill_at.get_or_insert(Instant::now() + AFTERMATH);
-                    if let Some(why) = end {
-                        observer.warn(&format!("the sandbox's first process spoke nonsense: {why}"));
+                    match end {
+                        Some(why) if why.raw_os_error().is_some() => {
+                            observer.warn(&format!("the connection to the sandbox was lost: {why}"));
+                        }
+                        Some(why) => observer.warn(&format!("the sandbox's first process spoke nonsense: {why}")),
+                        None => {}
                     }
                 }
             },
