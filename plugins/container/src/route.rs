@@ -25,6 +25,12 @@ pub(crate) struct Way {
     pub(crate) route: Route,
     /// A name that the engine must be told to make known, `NAME:ADDRESS`.
     pub(crate) add_host: Option<&'static str>,
+    /// What the user should know of it.
+    pub(crate) note: Option<String>,
+}
+
+impl Way {
+    pub(crate) const SOCKETS: Self = Self { route: Route::Sockets, add_host: None, note: None };
 }
 
 /// Where the engine's containers are.
@@ -64,24 +70,25 @@ pub(crate) fn way(table: &Table, engine: Engine) -> Result<Way> {
 
 fn decide(wanted: Rpc, engine: Engine, surroundings: &Surroundings<'_>) -> Result<Way> {
     if wanted == Rpc::Sockets {
-        return Ok(Way { route: Route::Sockets, add_host: None });
+        return Ok(Way::SOCKETS);
     }
-    let (bind, guest_host) = match place(engine, surroundings)? {
-        Place::Here if wanted == Rpc::Auto => return Ok(Way { route: Route::Sockets, add_host: None }),
-        Place::Here => (bridge(engine, surroundings)?, None),
-        Place::Machine => (LOOPBACK, None),
+    let bind = match place(engine, surroundings)? {
+        Place::Here if wanted == Rpc::Auto => return Ok(Way::SOCKETS),
+        Place::Here => bridge(engine, surroundings)?,
+        Place::Machine => LOOPBACK,
         Place::Elsewhere(host) => {
-            let address = towards(&host)?;
-            (address, Some(address.to_string()))
+            let bind = towards(&host)?;
+            let note =
+                format!("what passes between workmux and '{host}' is not encrypted, secrets of sandboxes included");
+            let route = Route::Tcp { bind, guest_host: bind.to_string() };
+            return Ok(Way { route, add_host: None, note: Some(note) });
         }
     };
-    let add_host = (guest_host.is_none() && engine == Engine::Docker).then_some("host.docker.internal:host-gateway");
-    let known = match engine {
-        Engine::Docker => "host.docker.internal",
-        Engine::Podman => "host.containers.internal",
+    let (guest_host, add_host) = match engine {
+        Engine::Docker => ("host.docker.internal", Some("host.docker.internal:host-gateway")),
+        Engine::Podman => ("host.containers.internal", None),
     };
-    let guest_host = guest_host.unwrap_or_else(|| known.to_owned());
-    Ok(Way { route: Route::Tcp { bind, guest_host }, add_host })
+    Ok(Way { route: Route::Tcp { bind, guest_host: guest_host.into() }, add_host, note: None })
 }
 
 fn place(engine: Engine, surroundings: &Surroundings<'_>) -> Result<Place> {
@@ -251,7 +258,7 @@ mod tests {
 
     fn shown(way: Result<Way>) -> String {
         match way {
-            Ok(Way { route: Route::Tcp { bind, guest_host }, add_host }) => {
+            Ok(Way { route: Route::Tcp { bind, guest_host }, add_host, .. }) => {
                 format!("{bind} {guest_host}{}", if add_host.is_some() { " added" } else { "" })
             }
             Ok(_) => "sockets".into(),
@@ -298,7 +305,7 @@ mod tests {
         // Documentation addresses; a machine without any route to them says so.
         let way = decided(Rpc::Auto, Engine::Docker, &[("DOCKER_HOST", "ssh://build@192.0.2.77:22")]);
         match &way {
-            Ok(Way { route: Route::Tcp { bind, guest_host }, add_host: None }) => {
+            Ok(Way { route: Route::Tcp { bind, guest_host }, add_host: None, note: Some(_) }) => {
                 assert_eq!(bind.to_string(), *guest_host);
                 assert!(!bind.is_unspecified());
             }

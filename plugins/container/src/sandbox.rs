@@ -72,6 +72,7 @@ pub(crate) fn prepare(spec: &SandboxSpec, table: &Table, engine: Engine, way: &W
     if !table.cap_add.is_empty() {
         notes.push("'sandbox.container.cap_add' has no effect: commands of a sandbox have no capabilities".into());
     }
+    notes.extend(way.note.clone());
     let mut mounts = placed(spec, agent)?;
     if !dry_run {
         save_empty(&spec.scratch, &mounts)?;
@@ -203,7 +204,7 @@ mod tests {
 
     use super::*;
 
-    const SOCKETS: Way = Way { route: Route::Sockets, add_host: None };
+    const SOCKETS: Way = Way::SOCKETS;
 
     /// What the host would demand for a worktree that exists.
     fn spec(root: &Path) -> SandboxSpec {
@@ -266,7 +267,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let mut spec = spec(root.path());
         let route = Route::Tcp { bind: [127, 0, 0, 1].into(), guest_host: "host.docker.internal".into() };
-        let way = Way { route, add_host: Some("host.docker.internal:host-gateway") };
+        let way = Way { route, add_host: Some("host.docker.internal:host-gateway"), note: None };
         let instance = prepare(&spec, &Table::default(), Engine::Docker, &way, true).unwrap();
         assert_eq!(Sandbox::from_state(&instance.state).unwrap().hosts, ["host.docker.internal:host-gateway"]);
         spec.policy.network = Network::None;
