@@ -1,4 +1,5 @@
-//! The conversation between a supervisor and the first process of a sandbox, over one unix stream socket.
+//! The conversation between a supervisor and the first process of a sandbox, over one stream: a unix socket,
+//! or a TCP connection on which both have proved themselves ([`proof`](crate::proof)).
 //!
 //! The first process connects and says [`FromGuest::Hello`]; the supervisor answers with [`ToGuest::Start`], which
 //! carries the command with its exact words and environment: that is how secrets reach a guest without ever standing
@@ -7,7 +8,7 @@
 //!
 //! A frame is a kind byte, a little-endian `u32` length and that many bytes. Lists are counted, strings are
 //! length-prefixed, so any bytes but NUL may stand in a word. Either side treats a frame it cannot read as the end
-//! of the conversation. `exec` (a second command in a running sandbox) holds the same conversation on a socket of
+//! of the conversation. `exec` (a second command in a running sandbox) holds the same conversation on a stream of
 //! its own.
 
 use std::io::{self, Read, Write};

@@ -1,10 +1,12 @@
 //! What the host and the program inside a sandbox say to each other.
 //!
 //! This library owns the two conversations and nothing else: [`control`] is between the supervisor and the
-//! sandbox's first process, [`words`] is the JSON-lines RPC that any program in the guest may speak. The binary of
-//! this package is the guest's end of both; the host's end is in `host/src/supervisor` and `host/src/rpc`.
+//! sandbox's first process, with [`proof`] before it where it goes over TCP; [`words`] is the JSON-lines RPC that any
+//! program in the guest may speak. The binary of this package is the guest's end of both; the host's end is in
+//! `host/src/supervisor` and `host/src/rpc`.
 
 pub mod control;
+pub mod proof;
 pub mod words;
 
 /// Where the host mounts its directory of sockets in a guest (read-only; connecting needs no write access).

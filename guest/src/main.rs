@@ -8,6 +8,7 @@ mod cli;
 mod confine;
 mod init;
 mod mutant;
+mod names;
 mod output;
 mod relay;
 mod route;
@@ -16,10 +17,9 @@ mod sys;
 mod unix_socket;
 
 use std::ffi::OsString;
-use std::path::Path;
 use std::process::ExitCode;
 
-use init::Role;
+use init::{Place, Role};
 
 fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().skip(1).collect();
@@ -32,8 +32,15 @@ fn main() -> ExitCode {
 }
 
 fn first_process(role: Role, args: &[OsString]) -> u8 {
-    match args {
-        [socket] => init::run(role, Path::new(socket)),
-        _ => output::usage(&format!("'{}' takes one argument, the path of the control socket", role.word())),
+    let place = match args {
+        [place] => Place::parse(place),
+        _ => None,
+    };
+    match place {
+        Some(place) => init::run(role, &place),
+        None => output::usage(&format!(
+            "'{}' takes one argument: the path of the control socket, or tcp:HOST:PORT:FILE-OF-KEYS",
+            role.word()
+        )),
     }
 }

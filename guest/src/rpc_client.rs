@@ -5,7 +5,8 @@
 
 use std::env;
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::mpsc;
@@ -15,6 +16,7 @@ use serde::Deserialize;
 use workmux_guest::words::{Opening, PROTOCOL, Request};
 use workmux_guest::{GUEST_SOCKET_DIR, RPC_SOCKET};
 
+use crate::names;
 use crate::unix_socket::connect_now;
 
 /// No line is longer, in either direction.
@@ -92,17 +94,15 @@ fn lines(request: &Request) -> Result<Vec<u8>, Failure> {
     Ok(lines)
 }
 
-enum Stream {
-    Unix(UnixStream),
-    Tcp(TcpStream),
-}
+/// A connected stream socket. Which kind it is makes no difference to reading, writing and waiting.
+struct Stream(UnixStream);
 
 impl Stream {
     fn open(deadline: Instant) -> Result<Self, String> {
         if let Ok(stream) = connect_now(&Path::new(GUEST_SOCKET_DIR).join(RPC_SOCKET))
             && stream.set_nonblocking(false).is_ok()
         {
-            return Ok(Self::Unix(stream));
+            return Ok(Self(stream));
         }
         let (Ok(host), Ok(port)) = (env::var("WM_RPC_HOST"), env::var("WM_RPC_PORT")) else {
             return Err("WM_RPC_HOST and WM_RPC_PORT are not set".to_owned());
@@ -112,7 +112,7 @@ impl Stream {
         for address in resolve(host, port, deadline)? {
             let left = remaining(deadline).map_err(|e| e.to_string())?;
             match TcpStream::connect_timeout(&address, left) {
-                Ok(stream) => return Ok(Self::Tcp(stream)),
+                Ok(stream) => return Ok(Self(UnixStream::from(OwnedFd::from(stream)))),
                 Err(e) => last = format!("{address}: {e}"),
             }
         }
@@ -121,12 +121,8 @@ impl Stream {
 
     fn send(&mut self, mut bytes: &[u8], deadline: Instant) -> io::Result<()> {
         while !bytes.is_empty() {
-            let left = Some(remaining(deadline)?);
-            let sent = match self {
-                Self::Unix(s) => s.set_write_timeout(left).and_then(|()| s.write(bytes)),
-                Self::Tcp(s) => s.set_write_timeout(left).and_then(|()| s.write(bytes)),
-            };
-            match sent {
+            self.0.set_write_timeout(Some(remaining(deadline)?))?;
+            match self.0.write(bytes) {
                 Ok(n) => bytes = &bytes[n..],
                 Err(e) if retry(&e) => {}
                 Err(e) => return Err(e),
@@ -154,12 +150,8 @@ impl Stream {
             if received.len() > MAX_LINE {
                 return Err(io::Error::other("its answer is too long"));
             }
-            let left = Some(remaining(deadline)?);
-            let read = match self {
-                Self::Unix(s) => s.set_read_timeout(left).and_then(|()| s.read(&mut chunk)),
-                Self::Tcp(s) => s.set_read_timeout(left).and_then(|()| s.read(&mut chunk)),
-            };
-            match read {
+            self.0.set_read_timeout(Some(remaining(deadline)?))?;
+            match self.0.read(&mut chunk) {
                 Ok(0) => ended = true,
                 Ok(n) => received.extend_from_slice(&chunk[..n]),
                 Err(e) if retry(&e) => {}
@@ -173,10 +165,9 @@ impl Stream {
 fn resolve(host: String, port: u16, deadline: Instant) -> Result<Vec<SocketAddr>, String> {
     let (answer, answered) = mpsc::channel();
     let name = host.clone();
-    std::thread::spawn(move || answer.send((name, port).to_socket_addrs().map(Vec::from_iter)));
+    std::thread::spawn(move || answer.send(names::resolve(&name, port)));
     match answered.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-        Ok(Ok(addresses)) => Ok(addresses),
-        Ok(Err(e)) => Err(format!("'{host}': {e}")),
+        Ok(found) => found.map_err(|e| e.to_string()),
         Err(_) => Err(format!("'{host}' could not be resolved in time")),
     }
 }

@@ -21,18 +21,24 @@ pub struct RouteRequest {
 
 /// How guests reach the supervisor. A request, not a permission: the host refuses an address that is wider than the
 /// user allows.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+///
+/// On either route the host adds a directory of its own and its guest program to the mounts (where the backend has
+/// any), the backend starts that program as the instance's first process, and secrets travel over its connection only.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Route {
-    /// Through a directory of unix sockets that the host adds to the mounts; the backend starts the host's guest
-    /// program as the instance's first process.
+    /// Through unix sockets in that directory: no port is opened, and a guest needs no network.
+    #[default]
     Sockets,
-    /// Over TCP.
+    /// Over TCP, for guests on a machine of their own, to which files can be mounted but sockets do not cross. The
+    /// directory then holds keys, which the first process proves itself with before anything is said. What is said
+    /// after that is not encrypted. A guest without network cannot be served: refuse
+    /// [`Network::None`](crate::Network::None) in `prepare`.
     Tcp {
-        /// The host's address to listen on, the narrowest that guests reach.
+        /// The host's address to listen on, the narrowest that guests reach. Ports are free ones.
         bind: IpAddr,
-        /// What the guest dials.
+        /// What the guest dials: an address, or a name that it can look up. The user's `sandbox.rpc_host` replaces it.
         guest_host: String,
     },
 }
@@ -73,7 +79,7 @@ pub struct Instance {
 pub struct GuestCommand {
     /// The words, at least one.
     pub argv: Vec<Word>,
-    /// The environment. Holds no secrets where the route is [`Route::Sockets`]: those travel over the socket.
+    /// The environment. Holds no secrets: those travel over the first process's connection to the host.
     pub env: Vec<(String, Word)>,
     /// The directory to start in, in the guest.
     pub cwd: PathBuf,
@@ -89,7 +95,8 @@ pub struct ExecRequest {
     pub settings: Value,
     /// As answered by `prepare`.
     pub instance: Instance,
-    /// The instance's first process where the route is [`Route::Sockets`], else the user's command.
+    /// The instance's first process, whatever the route: the host's guest program, which is told the user's command
+    /// over its connection.
     pub command: GuestCommand,
     /// Standard input and output are a terminal.
     pub terminal: bool,

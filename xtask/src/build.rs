@@ -15,8 +15,10 @@ use crate::{Result, elf, install, process};
 
 /// The guest program is mounted into every sandbox and copied into images: it stays small.
 const GUEST_LIMIT: u64 = 1_500_000;
-/// Static, and at a fixed address, which saves the relocations. Between two flags stands a unit separator.
-const GUEST_FLAGS: &str = "-Ctarget-feature=+crt-static\u{1f}-Crelocation-model=static";
+/// Static, and at a fixed address, which saves the relocations; a panic ends it, so nothing needs an index for
+/// unwinding. Between two flags stands a unit separator.
+const GUEST_FLAGS: &str =
+    "-Ctarget-feature=+crt-static\u{1f}-Crelocation-model=static\u{1f}-Clink-arg=-Wl,--no-eh-frame-hdr";
 
 /// How the host and the backends are built. The guest program has one profile only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

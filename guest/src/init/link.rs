@@ -2,18 +2,18 @@
 //!
 //! Reading never waits. Writing waits a moment for a supervisor that does not read, then counts it as gone.
 
-use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
+use nix::sys::socket::{MsgFlags, send};
+use nix::unistd::read;
 use workmux_guest::control::{FromGuest, ToGuest};
 
-use super::signals::{Arrival, Signals};
-use crate::unix_socket::connect_now;
+use super::place::{Patience, Place};
+use super::signals::Signals;
 
 /// The supervisor listens before it starts a sandbox; this is for engines that mount a directory late.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -25,25 +25,20 @@ const WRITE: Duration = Duration::from_secs(5);
 pub(super) struct Cut;
 
 pub(super) struct Link {
-    stream: UnixStream,
+    /// A stream socket of either kind; it does not block.
+    stream: OwnedFd,
     received: Vec<u8>,
 }
 
 impl Link {
     /// Connects, trying again until the deadline or a signal that means to end this process.
-    pub(super) fn connect(socket: &Path, signals: &Signals) -> io::Result<Self> {
-        let deadline = Instant::now() + CONNECT;
+    pub(super) fn connect(place: &Place, signals: &Signals) -> io::Result<Self> {
+        let patience = Patience::new(CONNECT, signals);
         loop {
-            match connect_now(socket) {
+            match place.connect(&patience) {
                 Ok(stream) => return Ok(Self { stream, received: Vec::new() }),
-                Err(e) if Instant::now() >= deadline => return Err(e),
-                Err(_) => {
-                    let mut fds = [PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
-                    let _ = poll(&mut fds, super::poll_timeout(Some(RETRY)));
-                    if let Some(Arrival::Forward(signal)) = signals.next() {
-                        return Err(io::Error::other(format!("signal {signal} came first")));
-                    }
-                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted || patience.is_over() => return Err(e),
+                Err(_) => patience.pause(RETRY)?,
             }
         }
     }
@@ -54,10 +49,10 @@ impl Link {
         let mut rest = frame.as_slice();
         let deadline = Instant::now() + WRITE;
         while !rest.is_empty() {
-            match (&self.stream).write(rest) {
+            match send(self.stream.as_raw_fd(), rest, MsgFlags::MSG_NOSIGNAL) {
                 Ok(n) => rest = &rest[n..],
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.wait_to_write(deadline)?,
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => self.wait_to_write(deadline)?,
                 Err(_) => return Err(Cut),
             }
         }
@@ -81,11 +76,11 @@ impl Link {
             if let Some(message) = ToGuest::take_from(&mut self.received).map_err(|_| Cut)? {
                 return Ok(Some(message));
             }
-            match self.stream.read(&mut chunk) {
+            match read(&self.stream, &mut chunk) {
                 Ok(0) => return Err(Cut),
                 Ok(n) => self.received.extend_from_slice(&chunk[..n]),
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => return Ok(None),
                 Err(_) => return Err(Cut),
             }
         }

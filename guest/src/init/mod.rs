@@ -1,20 +1,22 @@
 //! The first process of a sandbox, and the parent of each further command in it.
 //!
-//! One thread, one poll loop over the supervisor's socket, signals, and whatever the current phase waits for; nothing
-//! in it blocks, so the lifeline is noticed in every phase. This file owns the order of events. How a command is
-//! started is [`command`], the supervisor's connection is [`link`], ending everything is [`reap`].
+//! One thread, one poll loop over the supervisor's connection, signals, and whatever the current phase waits for;
+//! nothing in it blocks, so the lifeline is noticed in every phase. This file owns the order of events. How a command is
+//! started is [`command`], the supervisor's connection is [`link`] and where it leads [`place`], ending everything is
+//! [`reap`].
 
 mod command;
 mod end;
 mod limits;
 mod link;
+mod place;
 mod reap;
 mod signals;
 mod terminal;
 
 use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
@@ -30,6 +32,7 @@ use crate::{confine, output};
 use command::{Command, Failure, Report, Reports};
 use end::End;
 use link::Link;
+pub(crate) use place::Place;
 use signals::{Arrival, Signals};
 
 const ROUTE: Duration = Duration::from_secs(10);
@@ -56,7 +59,7 @@ impl Role {
 }
 
 /// Runs one conversation from its beginning to the exit code.
-pub(crate) fn run(role: Role, socket: &Path) -> u8 {
+pub(crate) fn run(role: Role, place: &Place) -> u8 {
     let set_up = || -> Result<Signals, String> {
         if role == Role::Further {
             // Whoever entered a running sandbox may have arrived with all its capabilities.
@@ -71,9 +74,9 @@ pub(crate) fn run(role: Role, socket: &Path) -> u8 {
         Ok(signals) => signals,
         Err(why) => return broken("could not set up the sandbox's first process", &why),
     };
-    match Link::connect(socket, &signals) {
-        Ok(link) => Conversation::new(role, socket, link, signals).run(),
-        Err(e) => broken(&format!("could not reach the supervisor at '{}'", socket.display()), &e.to_string()),
+    match Link::connect(place, &signals) {
+        Ok(link) => Conversation::new(role, place, link, signals).run(),
+        Err(e) => broken(&format!("could not reach the supervisor at '{place}'"), &e.to_string()),
     }
 }
 
@@ -110,10 +113,10 @@ struct Conversation {
 }
 
 impl Conversation {
-    fn new(role: Role, socket: &Path, link: Link, signals: Signals) -> Self {
+    fn new(role: Role, place: &Place, link: Link, signals: Signals) -> Self {
         Self {
             role,
-            rpc: socket.with_file_name(RPC_SOCKET),
+            rpc: place.sibling(RPC_SOCKET),
             link,
             signals,
             relay: None,

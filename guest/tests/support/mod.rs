@@ -75,13 +75,9 @@ impl Supervisor {
 
     /// Starts the program, waits for its greeting and tells it what to run.
     pub fn run(self, mut command: Command, start: Start) -> Run {
-        let mut child = command.spawn().unwrap();
+        let child = command.spawn().unwrap();
         let link = self.accept();
-        let stdout = child.stdout.take().map(BufReader::new);
-        let mut run = Run { child, link: Some(link), stdout, _dir: self.dir };
-        assert_eq!(run.next(), FromGuest::Hello { version: VERSION });
-        run.send(&ToGuest::Start(start));
-        run
+        Run::begin(child, link, self.dir, start)
     }
 }
 
@@ -112,6 +108,15 @@ pub struct Run {
 }
 
 impl Run {
+    /// Waits for the greeting on this connection and tells the program what to run.
+    pub fn begin(mut child: Child, link: UnixStream, dir: TempDir, start: Start) -> Self {
+        let stdout = child.stdout.take().map(BufReader::new);
+        let mut run = Self { child, link: Some(link), stdout, _dir: dir };
+        assert_eq!(run.next(), FromGuest::Hello { version: VERSION });
+        run.send(&ToGuest::Start(start));
+        run
+    }
+
     pub fn pid(&self) -> i32 {
         self.child.id() as i32
     }

@@ -1,9 +1,9 @@
 //! `shell --exec`: a further command in the sandbox that already runs for this worktree.
 //!
-//! The command gets a socket of its own in the running sandbox's directory of sockets; the backend only starts our
-//! guest program there, which fetches words, environment and lifeline over it.
+//! The command gets a socket of its own in the running sandbox's directory of sockets, or a port and a file of keys there,
+//! as that sandbox itself did; the backend only starts our guest program in it, which fetches words, environment and
+//! lifeline over the connection.
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use color_eyre::eyre::{Report, Result, WrapErr as _};
@@ -11,9 +11,8 @@ use workmux_guest::control::Start;
 use workmux_guest::{GUEST_BIN_DIR, GUEST_PROGRAM, GUEST_SOCKET_DIR};
 use workmux_plugin_api::{AttachRequest, GuestCommand, Purpose};
 
-use super::guest_paths::listen;
 use super::wanted::{assignment, variables};
-use super::{Wish, agent, choose, failed, locate, registry};
+use super::{Wish, agent, choose, failed, locate, reach, registry};
 use crate::error::{Failure, from_backend, hinted};
 use crate::plugins::Backend;
 use crate::routing::{self, ATTACH};
@@ -76,7 +75,9 @@ async fn join(
     let sockets = directory.join("sock");
     let name = format!("exec-{}", &runs::new_id()?[..16]);
     let mut signals = Signals::install().wrap_err("cannot listen for signals")?;
-    let listener = listen(&sockets, &name).wrap_err("the sandbox has just ended")?;
+    let guest_sockets = Path::new(GUEST_SOCKET_DIR);
+    let (door, place_of_door) =
+        reach::door(&record.route, &sockets, guest_sockets, &name).await.wrap_err("the sandbox has just ended")?;
     let socket = Socket(sockets.join(&name));
     let terminal = supervisor::is_interactive();
     let request = AttachRequest {
@@ -84,9 +85,7 @@ async fn join(
         instance: instance.clone(),
         first_process: record.first_process.clone().filter(runs::alive).map(|p| p.pid),
         command: GuestCommand {
-            argv: [GUEST_PROGRAM.to_owned(), "exec".to_owned(), format!("{GUEST_SOCKET_DIR}/{name}")]
-                .map(|w| OsString::from(w).into())
-                .to_vec(),
+            argv: vec![GUEST_PROGRAM.into(), "exec".into(), place_of_door.into()],
             env: Vec::new(),
             cwd: place.cwd.clone(),
         },
@@ -113,7 +112,7 @@ async fn join(
     };
     let job = Job {
         how,
-        first_process: Some(FirstProcess { listener, start }),
+        first_process: Some(FirstProcess { door, start }),
         terminal,
         tool_environment: backend.tool_environment(),
         backend: backend.name().to_owned(),
@@ -127,7 +126,7 @@ async fn join(
             let about = failed::About { image: config.sandbox.image.clone(), agent: command.row.name };
             Err(failed::explain(report, backend, &record.settings, &instance, &about).await)
         }
-        Err(_) if !record.first_process.as_ref().is_some_and(runs::alive) => {
+        Err(_) if !runs::alive(record.first_process.as_ref().unwrap_or(&record.supervisor)) => {
             Err(Report::msg("the sandbox ended, and the command with it"))
         }
         other => other,

@@ -7,16 +7,19 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use color_eyre::eyre::{Report, Result, WrapErr as _};
-use workmux_plugin_api::{Access, ExecRequest, Isolation, Plan, PrepareRequest, SandboxSpec};
+use workmux_guest::CONTROL_SOCKET;
+use workmux_plugin_api::{
+    Access, ExecRequest, Isolation, Plan, PrepareRequest, Purpose, Route, RouteRequest, SandboxSpec,
+};
 
 use super::guest_paths::GuestPaths;
 use super::session::enter;
 use super::wanted::{build_spec, extra_mounts, variables};
-use super::{Place, Wish, agent, guest_program, settings};
+use super::{Place, Wish, agent, guest_program, reach, settings};
 use crate::error::from_backend;
 use crate::plugins::Exec;
 use crate::routing::Chosen;
-use crate::spec::{self, GitPart, Parts, Variable};
+use crate::spec::{self, GitPart, Parts, Rpc, Variable};
 use crate::supervisor::{Status, is_interactive};
 use crate::surroundings::Surroundings;
 use crate::text::quote;
@@ -29,6 +32,9 @@ pub(super) async fn show(wish: Wish, place: Place, chosen: Chosen<'_>, surroundi
     let table = settings::table(chosen.manifest(), &place.loaded, surroundings, &place.repository, false)?;
     let answer = backend.settings(settings::request(&table)).await.map_err(|e| from_backend(&e))?;
     let settings = settings::accepted(chosen.name(), &table, answer)?;
+    let request = RouteRequest { settings: settings.value.clone() };
+    let route = backend.rpc_route(request, false).await.map_err(|e| from_backend(&e))?;
+    let route = reach::route(route, &config);
     let command = agent::command(wish.purpose, wish.command, &config, surroundings);
 
     let temporary = tempfile::tempdir().wrap_err("cannot make a temporary directory")?;
@@ -64,7 +70,7 @@ pub(super) async fn show(wish: Wish, place: Place, chosen: Chosen<'_>, surroundi
         let request = PrepareRequest { spec: spec.clone(), settings: settings.value.clone(), dry_run: true };
         let instance = backend.prepare(request).await.map_err(|e| from_backend(&e))?;
         let exec = ExecRequest {
-            command: paths.first_process(&spec),
+            command: paths.first_process(&spec, reach::place(&route, paths.sockets(), CONTROL_SOCKET, 0)),
             settings: settings.value.clone(),
             instance: instance.clone(),
             terminal: is_interactive(),
@@ -72,9 +78,17 @@ pub(super) async fn show(wish: Wish, place: Place, chosen: Chosen<'_>, surroundi
         };
         let exec = backend.exec(exec).await.map_err(|e| from_backend(&e))?;
         let identity = boundary.as_ref().map(|(_, identity)| identity.clone()).unwrap_or_default();
-        let token = (wish.purpose == workmux_plugin_api::Purpose::Agent).then_some("");
-        let variables = variables(&place, &config, &command, &instance, &identity, token, paths.bin());
-        Ok::<_, Report>(describe(chosen.name(), &instance.name, &command.argv, &variables, &spec, &exec))
+        let address = match &route {
+            Route::Tcp { guest_host, .. } => Some((guest_host.clone(), 0)),
+            _ => None,
+        };
+        let rpc = (wish.purpose == Purpose::Agent).then_some(Rpc { token: "", address });
+        let variables = variables(&place, &config, &command, &instance, &identity, rpc, paths.bin());
+        let mut text = describe(chosen.name(), &instance.name, &command.argv, &variables, &spec, &exec);
+        if let Route::Tcp { bind, .. } = &route {
+            let _ok = writeln!(text, "\nguests reach workmux on '{bind}'; port 0 stands for free ones");
+        }
+        Ok::<_, Report>(text)
     }
     .await;
     if let Some((boundary, _)) = boundary {

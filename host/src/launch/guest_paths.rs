@@ -1,11 +1,11 @@
 //! Where the guest finds our own things: the guest program and the directory of sockets. Mounted at fixed places, or the
 //! host's own paths where a backend has no mounts.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use color_eyre::eyre::{Result, WrapErr as _};
-use tokio::net::UnixListener;
-use workmux_guest::{CONTROL_SOCKET, GUEST_BIN_DIR, GUEST_PROGRAM, GUEST_SOCKET_DIR};
+use color_eyre::eyre::Result;
+use workmux_guest::{GUEST_BIN_DIR, GUEST_PROGRAM, GUEST_SOCKET_DIR};
 use workmux_plugin_api::{GuestCommand, Mount, SandboxSpec};
 
 use crate::runs;
@@ -44,33 +44,24 @@ impl GuestPaths {
         }
     }
 
-    pub(super) fn first_process(&self, spec: &SandboxSpec) -> GuestCommand {
-        let (program, sockets) = match self {
-            Self::Mounted => (PathBuf::from(GUEST_PROGRAM), Path::new(GUEST_SOCKET_DIR)),
-            Self::Host { sockets, bin } => (bin.join("workmux"), sockets.as_path()),
+    /// The directory of sockets, in the guest.
+    pub(super) fn sockets(&self) -> &Path {
+        match self {
+            Self::Mounted => Path::new(GUEST_SOCKET_DIR),
+            Self::Host { sockets, .. } => sockets,
+        }
+    }
+
+    /// `place`: where the supervisor waits, in the guest program's words.
+    pub(super) fn first_process(&self, spec: &SandboxSpec, place: OsString) -> GuestCommand {
+        let program = match self {
+            Self::Mounted => PathBuf::from(GUEST_PROGRAM),
+            Self::Host { bin, .. } => bin.join("workmux"),
         };
         GuestCommand {
-            argv: vec![
-                program.into_os_string().into(),
-                "init".into(),
-                sockets.join(CONTROL_SOCKET).into_os_string().into(),
-            ],
+            argv: vec![program.into_os_string().into(), "init".into(), place.into()],
             env: crate::mutant::for_guest(),
             cwd: spec.cwd.clone(),
         }
     }
-}
-
-/// Listens on a new socket. The path of a socket is short by law of the kernel; a longer one is reached through its
-/// directory's descriptor.
-pub(super) fn listen(directory: &Path, name: &str) -> Result<UnixListener> {
-    use std::os::fd::AsRawFd as _;
-    let path = directory.join(name);
-    let bound = if path.as_os_str().len() <= 100 {
-        UnixListener::bind(&path)
-    } else {
-        std::fs::File::open(directory)
-            .and_then(|dir| UnixListener::bind(format!("/proc/self/fd/{}/{name}", dir.as_raw_fd())))
-    };
-    bound.wrap_err_with(|| format!("cannot listen in {}", crate::text::quote(directory.as_os_str())))
 }

@@ -16,6 +16,7 @@ mod log;
 mod notice;
 mod owner;
 mod person;
+mod reach;
 mod reaper;
 mod session;
 mod settings;

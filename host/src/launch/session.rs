@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use color_eyre::eyre::{Report, Result, WrapErr as _};
 use tokio::sync::Notify;
+use workmux_guest::CONTROL_SOCKET;
 use workmux_guest::control::Start;
-use workmux_guest::{CONTROL_SOCKET, RPC_SOCKET};
 use workmux_plugin_api::{
     ExecRequest, Instance, Isolation, PrepareRequest, Purpose, ReleaseRequest, Route, RouteRequest, Settings,
     VerifyRequest,
@@ -15,20 +15,20 @@ use workmux_plugin_api::{
 
 use super::actions::Actions;
 use super::agent::{self, Command};
-use super::guest_paths::{GuestPaths, listen};
+use super::guest_paths::GuestPaths;
 use super::imports::Imports;
 use super::log::Log;
 use super::told::report;
 use super::wanted::{assignment, build_spec, extra_mounts, variables};
-use super::{Place, Wish, failed, guest_program, reaper, settings};
+use super::{Place, Wish, failed, guest_program, reach, reaper, settings};
 use crate::config::Config;
 use crate::error::from_backend;
 use crate::git::{Boundary, Identity, Imported, Repository};
 use crate::plugins::{Backend, Exec};
 use crate::routing::Chosen;
-use crate::rpc::{Limits, Listener, Server, Token};
+use crate::rpc::{Limits, Server, Token};
 use crate::runs::{self, ProcessIdentity, Record, Run};
-use crate::spec::{self, GitPart, Parts};
+use crate::spec::{self, GitPart, Parts, Rpc};
 use crate::supervisor::{self, FirstProcess, Interrupted, Job, Observer, Reaping, Signals, Status, Unstarted};
 use crate::surroundings::Surroundings;
 
@@ -68,7 +68,7 @@ async fn begin_and_end(wish: Wish, place: Place, chosen: Chosen<'_>, surrounding
             .rpc_route(RouteRequest { settings: settings.value.clone() }, false)
             .await
             .map_err(|e| from_backend(&e))?;
-        Ok::<_, Report>((settings, route))
+        Ok::<_, Report>((settings, reach::route(route, &config)))
     };
     let asked = signals.unless_interrupted(asked).await;
     let mut stage = Stage {
@@ -155,32 +155,25 @@ impl Stage {
         mounted: bool,
         mut signals: Signals,
     ) -> Result<Status> {
-        if route != Route::Sockets {
-            return Err(Report::msg(format!(
-                "backend '{}' wants its guests to reach the host over TCP, which this version does not serve",
-                self.name
-            )));
-        }
-        let record = record(&run_id, purpose, &self.name, place, &self.settings);
+        let record = record(&run_id, purpose, &self.name, place, &self.settings, &route);
         let run = Run::begin(&surroundings.state, record).wrap_err("cannot record the run")?;
         let (sockets, scratch, directory) = (run.sockets(), run.scratch(), run.directory().to_owned());
         self.run = Some(run);
         let log = Log::new(&surroundings.state, &run_id);
         place.loaded.freeze(&directory).wrap_err("cannot keep a copy of the configuration")?;
 
-        let control = listen(&sockets, CONTROL_SOCKET)?;
+        let guest_program = guest_program::find(surroundings)?;
+        let paths = GuestPaths::new(mounted, &sockets, &guest_program, &directory)?;
+        let (door, place_of_door) = reach::door(&route, &sockets, paths.sockets(), CONTROL_SOCKET).await?;
         let server = if purpose == Purpose::Agent {
             let token = Token::fresh().wrap_err("cannot make a token")?;
             let secret = token.reveal().to_owned();
-            let listener = Listener::Unix(listen(&sockets, RPC_SOCKET)?);
+            let (listener, address) = reach::rpc(&route, &sockets).await?;
             let actions = Arc::new(Actions::new(config, log.clone()));
-            Some((Server::start(listener, token, actions, Limits::default()), secret))
+            Some((Server::start(listener, token, actions, Limits::default()), secret, address))
         } else {
             None
         };
-
-        let guest_program = guest_program::find(surroundings)?;
-        let paths = GuestPaths::new(mounted, &sockets, &guest_program, &directory)?;
         self.entered(&mut signals).await?;
         let parts = Parts {
             git: self.git_parts(),
@@ -204,7 +197,7 @@ impl Stage {
 
         let terminal = supervisor::is_interactive();
         let exec = ExecRequest {
-            command: paths.first_process(&spec),
+            command: paths.first_process(&spec, place_of_door),
             settings: self.settings.value.clone(),
             instance: instance.clone(),
             terminal,
@@ -212,14 +205,15 @@ impl Stage {
         };
         let how = signals.unless_interrupted(self.backend.exec(exec)).await?.map_err(|e| from_backend(&e))?;
         let identity = self.boundary.as_ref().map(|(_, identity)| identity.clone()).unwrap_or_default();
-        let secret = server.as_ref().map(|(_, secret)| secret.as_str());
-        let variables = variables(place, config, &command, &instance, &identity, secret, paths.bin());
+        let rpc = server.as_ref().map(|(_, token, address)| Rpc { token, address: address.clone() });
+        let relay = rpc.as_ref().is_some_and(|rpc| rpc.address.is_none());
+        let variables = variables(place, config, &command, &instance, &identity, rpc, paths.bin());
         let start = Start {
             argv: command.argv.iter().map(|w| w.clone().into_encoded_bytes()).collect(),
             env: variables.iter().map(assignment).collect(),
             cwd: place.cwd.clone().into_os_string().into_encoded_bytes(),
             terminal,
-            relay: server.is_some(),
+            relay,
             wait_for_route: matches!(&how, Exec::Plan(plan) if plan.wait_for_route),
             inherit: instance.inherit_env,
             size: if terminal { supervisor::terminal_size() } else { None },
@@ -239,7 +233,7 @@ impl Stage {
         let verified = verified(self.backend.clone(), &how, &started, &self.settings, &instance);
         let job = Job {
             how,
-            first_process: Some(FirstProcess { listener: control, start }),
+            first_process: Some(FirstProcess { door, start }),
             terminal,
             tool_environment: self.backend.tool_environment(),
             backend: self.name.clone(),
@@ -260,7 +254,7 @@ impl Stage {
         let mut observer = Watching { run: self.run.as_mut(), started, ended: &mut self.ended };
         let (status, companions) = supervisor::supervise(job, &mut observer).await;
         self.companions = companions;
-        if let Some((server, _)) = server {
+        if let Some((server, ..)) = server {
             server.drain(DRAIN).await;
         }
         if let Some(imports) = imports {
@@ -401,7 +395,7 @@ impl Observer for Watching<'_> {
     }
 }
 
-fn record(run: &str, purpose: Purpose, backend: &str, place: &Place, settings: &Settings) -> Record {
+fn record(run: &str, purpose: Purpose, backend: &str, place: &Place, settings: &Settings, route: &Route) -> Record {
     Record {
         run: run.to_owned(),
         purpose,
@@ -414,5 +408,6 @@ fn record(run: &str, purpose: Purpose, backend: &str, place: &Place, settings: &
         cwd: place.cwd.clone(),
         started: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
         settings: settings.value.clone(),
+        route: route.clone(),
     }
 }

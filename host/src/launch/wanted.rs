@@ -93,7 +93,7 @@ pub(super) fn variables(
     command: &Command,
     instance: &Instance,
     identity: &Identity,
-    token: Option<&str>,
+    rpc: Option<Rpc<'_>>,
     bin: &Path,
 ) -> Vec<Variable> {
     GuestEnvironment {
@@ -105,7 +105,7 @@ pub(super) fn variables(
         worktree: &place.repository.worktree,
         name: identity.name.as_deref(),
         email: identity.email.as_deref(),
-        rpc: token.map(|token| Rpc { token, address: None }),
+        rpc,
     }
     .variables(&|name: &str| -> Option<OsString> { std::env::var_os(name) })
 }

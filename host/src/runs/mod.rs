@@ -13,7 +13,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use workmux_plugin_api::{Instance, Purpose};
+use workmux_plugin_api::{Instance, Purpose, Route};
 
 pub use process::{ProcessIdentity, alive};
 pub use reap::{Orphan, end_guests, orphans};
@@ -46,6 +46,9 @@ pub struct Record {
     pub started: u64,
     /// The backend's settings, needed to reach the instance again.
     pub settings: serde_json::Value,
+    /// How its guests reach a supervisor.
+    #[serde(default)]
+    pub route: Route,
 }
 
 /// A run of this process: its directory, locked until dropped.
@@ -183,6 +186,7 @@ mod tests {
             cwd: "/r".into(),
             started: 1,
             settings: serde_json::Value::Null,
+            route: Route::Sockets,
         }
     }
 

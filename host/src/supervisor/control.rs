@@ -1,38 +1,39 @@
-//! The supervisor's end of the conversation with the first process: accept one connection, send the start, read frames.
+//! The supervisor's end of the conversation with the first process, once it is in: send the start, read frames.
 //!
 //! The open connection is the guest's lifeline: dropping [`Guest`] ends everything inside.
 
 use std::io;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{UnixListener, UnixStream};
 use workmux_guest::control::{FromGuest, Start, ToGuest, VERSION};
+
+use super::door::{Connection, Door};
 
 /// Nothing the first process says is longer; a guest that took it over gets no more of our memory than this.
 const MAX_BUFFERED: usize = 64 * 1024;
 
 /// The first process, before and after it has connected.
 pub(super) struct Guest {
-    listener: Option<UnixListener>,
-    stream: Option<UnixStream>,
+    door: Option<Door>,
+    stream: Option<Box<dyn Connection>>,
+    pid: Option<u32>,
     start: Option<Start>,
     buffer: Vec<u8>,
     greeted: bool,
 }
 
 impl Guest {
-    pub(super) fn new(listener: UnixListener, start: Start) -> Self {
-        Self { listener: Some(listener), stream: None, start: Some(start), buffer: Vec::new(), greeted: false }
+    pub(super) fn new(door: Door, start: Start) -> Self {
+        Self { door: Some(door), stream: None, pid: None, start: Some(start), buffer: Vec::new(), greeted: false }
     }
 
     pub(super) fn connected(&self) -> bool {
         self.stream.is_some()
     }
 
-    /// Its process id as this machine sees it.
-    pub(super) fn pid(&self) -> Option<u32> {
-        let pid = self.stream.as_ref()?.peer_cred().ok()?.pid()?;
-        u32::try_from(pid).ok().filter(|pid| *pid > 0)
+    /// Its process id as this machine sees it, where it does.
+    pub(super) const fn pid(&self) -> Option<u32> {
+        self.pid
     }
 
     /// Tells it what to run. Once.
@@ -60,11 +61,11 @@ impl Guest {
     }
 
     async fn frame(&mut self) -> Result<FromGuest, Option<io::Error>> {
-        if let Some(listener) = &self.listener {
-            let (stream, _) = listener.accept().await.map_err(Some)?;
-            // Whoever connects first is the first process: nothing else runs in the guest yet. Nobody comes second.
-            self.listener = None;
-            self.stream = Some(stream);
+        if let Some(door) = &mut self.door {
+            let (stream, pid) = door.enter().await.map_err(Some)?;
+            // Nobody comes second.
+            self.door = None;
+            (self.stream, self.pid) = (Some(stream), pid);
         }
         let Some(stream) = &mut self.stream else { return Err(None) };
         loop {
@@ -81,8 +82,12 @@ impl Guest {
                 Some(frame) => return Ok(frame),
                 None if self.buffer.len() >= MAX_BUFFERED => return Err(Some(io::Error::other("it says too much"))),
                 None => {
-                    if stream.read_buf(&mut self.buffer).await.map_err(Some)? == 0 {
-                        return Err(None);
+                    match stream.read_buf(&mut self.buffer).await {
+                        Ok(0) => return Err(None),
+                        Ok(_) => {}
+                        // A machine that goes away at once takes its last words with it.
+                        Err(e) if e.kind() == io::ErrorKind::ConnectionReset => return Err(None),
+                        Err(e) => return Err(Some(e)),
                     }
                 }
             }

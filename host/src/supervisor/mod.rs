@@ -9,6 +9,7 @@
 
 mod child;
 mod control;
+mod door;
 mod namespaces;
 mod pipes;
 mod pump;
@@ -22,7 +23,6 @@ use std::time::Duration;
 
 use color_eyre::eyre::{Report, Result, WrapErr as _};
 use nix::sys::signal::Signal;
-use tokio::net::UnixListener;
 use tokio::time::{Instant, sleep_until};
 use workmux_guest::control::{FromGuest, Start, ToGuest};
 use workmux_plugin_api::Plan;
@@ -32,6 +32,7 @@ use crate::plugins::Exec;
 pub use child::Reaping;
 use child::{Environment, Running};
 use control::Guest;
+pub use door::{Door, KeyFile};
 use pump::Pump;
 use signals::Sudden;
 pub use signals::{Interrupted, Signals};
@@ -65,8 +66,8 @@ pub struct Job {
 
 /// Where the first process reports and what it is told.
 pub struct FirstProcess {
-    /// Bound and listening.
-    pub listener: UnixListener,
+    /// Open.
+    pub door: Door,
     /// What to run.
     pub start: Start,
 }
@@ -120,7 +121,7 @@ async fn begin(job: Job) -> Result<Begun> {
         Exec::Session(session) => (None, Running::session(session, terminal.as_ref())?),
     };
     let pump = terminal.map(Pump::start).transpose()?;
-    let guest = job.first_process.map(|f| Guest::new(f.listener, f.start));
+    let guest = job.first_process.map(|f| Guest::new(f.door, f.start));
     Ok(Begun { signals, plan, running, pump, guest, environment, backend: job.backend, stop: job.stop })
 }
 
@@ -175,8 +176,12 @@ async fn see_through(begun: Begun, observer: &mut dyn Observer) -> (Result<Statu
                     guest = None;
                     // Without a status of its own the program's end decides; it must not take for ever.
                     state.kill_at.get_or_insert(Instant::now() + AFTERMATH);
-                    if let Some(why) = end {
-                        observer.warn(&format!("the sandbox's first process spoke nonsense: {why}"));
+                    match end {
+                        Some(why) if why.raw_os_error().is_some() => {
+                            observer.warn(&format!("the connection to the sandbox was lost: {why}"));
+                        }
+                        Some(why) => observer.warn(&format!("the sandbox's first process spoke nonsense: {why}")),
+                        None => {}
                     }
                 }
             },

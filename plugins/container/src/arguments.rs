@@ -20,6 +20,7 @@ pub(crate) fn run(sandbox: &Sandbox, name: &str, command: &GuestCommand, termina
     args.words(&["--name", name, "--hostname", &sandbox.hostname]);
     args.identity(sandbox);
     args.words(&["--network", network(sandbox)]);
+    sandbox.hosts.iter().for_each(|host| args.words(&["--add-host", host]));
     args.words(&["--cap-drop", "ALL", "--security-opt", "no-new-privileges"]);
     // Our first process is the container's, whatever the engine's own configuration says of this and of the rest.
     args.words(&["--init=false", "--privileged=false", "--ipc", "private"]);

@@ -129,6 +129,19 @@ const KNOWN: &[Known] = &[
         "start a sandbox first: workmux sandbox shell",
     ),
     (
+        &["could not reach the supervisor at '/"],
+        ErrorKind::ToolFailed,
+        "the container does not reach workmux through its socket",
+        "where '{engine}' runs containers in a virtual machine, set 'sandbox.container.rpc: tcp'",
+    ),
+    (
+        &["could not reach the supervisor at"],
+        ErrorKind::ToolFailed,
+        "the container does not reach workmux on this machine",
+        "let no firewall keep containers from this machine; where its name is wrong, set 'sandbox.rpc_host'; where \
+         '{engine}' needs no virtual machine, set 'sandbox.container.rpc: sockets'",
+    ),
+    (
         &[""],
         ErrorKind::ToolFailed,
         "'{engine}' could not start the container",
@@ -244,6 +257,18 @@ mod tests {
                 "Error response from daemon: No such container: wm-x-012345\n",
                 ErrorKind::NotFound,
                 "workmux sandbox shell",
+            ),
+            (
+                Docker,
+                "workmux: could not reach the supervisor at '/run/workmux/sock/control': Connection refused\n",
+                ErrorKind::ToolFailed,
+                "rpc: tcp",
+            ),
+            (
+                Docker,
+                "workmux: could not reach the supervisor at 'host.docker.internal:4000': 172.17.0.1: no answer\n",
+                ErrorKind::ToolFailed,
+                "firewall",
             ),
             (Docker, "docker: something new\n", ErrorKind::ToolFailed, "--dry-run"),
         ] {

@@ -15,6 +15,7 @@ mod labels;
 mod limits;
 mod read_back;
 mod release;
+mod route;
 mod sandbox;
 mod settings;
 
@@ -28,10 +29,17 @@ struct Container;
 
 #[async_trait]
 impl Transport for Container {
+    async fn rpc_route(&self, cx: &Context, request: RouteRequest) -> Result<Route> {
+        let table = settings::read(&request.settings)?;
+        let engine = Engine::choose(&table, |name| cx.tool(name))?;
+        Ok(route::way(&table, engine)?.route)
+    }
+
     async fn prepare(&self, cx: &Context, request: PrepareRequest) -> Result<Instance> {
         let table = settings::read(&request.settings)?;
         let engine = Engine::choose(&table, |name| cx.tool(name))?;
-        sandbox::prepare(&request.spec, &table, engine, request.dry_run)
+        let way = route::way(&table, engine)?;
+        sandbox::prepare(&request.spec, &table, engine, &way, request.dry_run)
     }
 
     async fn exec(&self, cx: &Context, request: ExecRequest) -> Result<Exec> {

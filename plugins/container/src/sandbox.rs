@@ -6,10 +6,13 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use workmux_plugin_api::{Access, Error, Instance, MaskKind, Mount, Network, Placing, Result, SandboxSpec, User, Word};
+use workmux_plugin_api::{
+    Access, Error, Instance, MaskKind, Mount, Network, Placing, Result, Route, SandboxSpec, User, Word,
+};
 
 use crate::engine::Engine;
 use crate::limits::{self, Delegated};
+use crate::route::Way;
 use crate::settings::{Group, Table};
 use crate::{image, labels};
 
@@ -42,6 +45,8 @@ pub(crate) struct Sandbox {
     pub(crate) groups: Vec<String>,
     pub(crate) security: Vec<String>,
     pub(crate) oci_runtime: Option<String>,
+    /// `NAME:ADDRESS`, for the guest's table of hosts.
+    pub(crate) hosts: Vec<String>,
 }
 
 impl Sandbox {
@@ -53,8 +58,9 @@ impl Sandbox {
 
 /// Decides, and writes the empty files that lie over masked paths unless it is a dry run. Asks the engine nothing: a
 /// missing image or a stopped daemon shows when the container is started.
-pub(crate) fn prepare(spec: &SandboxSpec, table: &Table, engine: Engine, dry_run: bool) -> Result<Instance> {
+pub(crate) fn prepare(spec: &SandboxSpec, table: &Table, engine: Engine, way: &Way, dry_run: bool) -> Result<Instance> {
     check_user(spec.user, table)?;
+    check_network(spec.policy.network, engine, way)?;
     let limits = limits::decide(&spec.policy.limits, engine, Delegated::of(engine))?;
     let agent = image::agent(&spec.agent);
     let image = image::choose(spec.image.as_deref(), &spec.agent)?;
@@ -66,6 +72,7 @@ pub(crate) fn prepare(spec: &SandboxSpec, table: &Table, engine: Engine, dry_run
     if !table.cap_add.is_empty() {
         notes.push("'sandbox.container.cap_add' has no effect: commands of a sandbox have no capabilities".into());
     }
+    notes.extend(way.note.clone());
     let mut mounts = placed(spec, agent)?;
     if !dry_run {
         save_empty(&spec.scratch, &mounts)?;
@@ -101,6 +108,7 @@ pub(crate) fn prepare(spec: &SandboxSpec, table: &Table, engine: Engine, dry_run
             .collect(),
         security,
         oci_runtime: table.oci_runtime.clone(),
+        hosts: way.add_host.iter().map(|host| (*host).to_owned()).collect(),
     };
     let text = |name: &str, value: &str| (name.to_owned(), Word::from(value));
     let mut env = vec![text("HOME", HOME), text("PATH", PATH)];
@@ -122,6 +130,21 @@ fn check_user(user: User, table: &Table) -> Result<()> {
     }
     Err(Error::refused("root owns this worktree, and a sandbox does not run as root").hint(
         "give it to an ordinary user (chown -R USER PATH), or set 'sandbox.container.allow_root: true' in your own file",
+    ))
+}
+
+/// Without a network nothing reaches the host over it.
+fn check_network(network: Network, engine: Engine, way: &Way) -> Result<()> {
+    if network != Network::None || way.route == Route::Sockets {
+        return Ok(());
+    }
+    Err(Error::refused(format!(
+        "a sandbox without network cannot be had: containers of this '{}' reach workmux over TCP only",
+        engine.name()
+    ))
+    .hint(
+        "use an engine on this machine itself (and remove 'sandbox.container.rpc: tcp'), another backend with \
+         --backend, or allow the network: 'sandbox.network.policy: allow'",
     ))
 }
 
@@ -181,6 +204,8 @@ mod tests {
 
     use super::*;
 
+    const SOCKETS: Way = Way::SOCKETS;
+
     /// What the host would demand for a worktree that exists.
     fn spec(root: &Path) -> SandboxSpec {
         let worktree = root.join("wt");
@@ -202,10 +227,10 @@ mod tests {
     fn root_is_refused_unless_the_user_said_so() {
         let root = tempfile::tempdir().unwrap();
         let spec = SandboxSpec { user: User::default(), ..spec(root.path()) };
-        let error = prepare(&spec, &Table::default(), Engine::Docker, true).unwrap_err();
+        let error = prepare(&spec, &Table::default(), Engine::Docker, &SOCKETS, true).unwrap_err();
         assert!(error.kind == ErrorKind::Refused && error.hint.unwrap().contains("chown"));
         let allowed = Table { allow_root: true, ..Table::default() };
-        assert!(prepare(&spec, &allowed, Engine::Docker, true).unwrap().notes[0].contains("root"));
+        assert!(prepare(&spec, &allowed, Engine::Docker, &SOCKETS, true).unwrap().notes[0].contains("root"));
     }
 
     #[test]
@@ -216,7 +241,7 @@ mod tests {
         let target = spec.worktree.join(".env");
         spec.policy =
             Policy { masks: vec![Mask { target: target.clone(), kind: MaskKind::File }], ..Policy::default() };
-        let instance = prepare(&spec, &Table::default(), Engine::Podman, false).unwrap();
+        let instance = prepare(&spec, &Table::default(), Engine::Podman, &SOCKETS, false).unwrap();
         let sandbox = Sandbox::from_state(&instance.state).unwrap();
         let empty = spec.scratch.join("empty-file");
         assert_eq!(fs::read(&empty).unwrap(), b"");
@@ -232,9 +257,23 @@ mod tests {
         {
             let mut spec = spec(root.path());
             spec.mounts.push(Mount::read_only(root.path(), target));
-            let error = prepare(&spec, &Table::default(), Engine::Docker, true).unwrap_err();
+            let error = prepare(&spec, &Table::default(), Engine::Docker, &SOCKETS, true).unwrap_err();
             assert_eq!(error.kind, ErrorKind::Refused, "{target}: {error}");
         }
+    }
+
+    #[test]
+    fn p65_without_network_there_is_no_way_over_it() {
+        let root = tempfile::tempdir().unwrap();
+        let mut spec = spec(root.path());
+        let route = Route::Tcp { bind: [127, 0, 0, 1].into(), guest_host: "host.docker.internal".into() };
+        let way = Way { route, add_host: Some("host.docker.internal:host-gateway"), note: None };
+        let instance = prepare(&spec, &Table::default(), Engine::Docker, &way, true).unwrap();
+        assert_eq!(Sandbox::from_state(&instance.state).unwrap().hosts, ["host.docker.internal:host-gateway"]);
+        spec.policy.network = Network::None;
+        let error = prepare(&spec, &Table::default(), Engine::Docker, &way, true).unwrap_err();
+        assert!(error.kind == ErrorKind::Refused && error.hint.unwrap().contains("'sandbox.network.policy: allow'"));
+        prepare(&spec, &Table::default(), Engine::Docker, &SOCKETS, true).unwrap();
     }
 
     #[test]
@@ -243,7 +282,7 @@ mod tests {
         let mut spec = spec(root.path());
         spec.agent = "codex".into();
         spec.mounts.push(Mount::read_write(root.path(), "~/.codex"));
-        let instance = prepare(&spec, &Table::default(), Engine::Docker, true).unwrap();
+        let instance = prepare(&spec, &Table::default(), Engine::Docker, &SOCKETS, true).unwrap();
         let sandbox = Sandbox::from_state(&instance.state).unwrap();
         assert_eq!(sandbox.mounts[1].target, Path::new("/home/user/.codex"));
         assert!(instance.env.contains(&("CODEX_HOME".into(), "/home/user/.codex".into())));
@@ -258,7 +297,7 @@ mod tests {
             ("a".repeat(200), format!("wm-{}-012345", "a".repeat(LONGEST))),
         ] {
             let spec = SandboxSpec { slug, ..spec(root.path()) };
-            assert_eq!(prepare(&spec, &Table::default(), Engine::Docker, true).unwrap().name, name);
+            assert_eq!(prepare(&spec, &Table::default(), Engine::Docker, &SOCKETS, true).unwrap().name, name);
         }
     }
 }

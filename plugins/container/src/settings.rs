@@ -19,6 +19,17 @@ pub(crate) struct Table {
     pub(crate) security_opt: Vec<String>,
     pub(crate) cap_add: Vec<String>,
     pub(crate) allow_root: bool,
+    pub(crate) rpc: Rpc,
+}
+
+/// How containers reach the host.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Rpc {
+    #[default]
+    Auto,
+    Sockets,
+    Tcp,
 }
 
 /// A configured engine.
@@ -171,6 +182,7 @@ fn judge(key: &str, value: &Value) -> Result<(), String> {
             }
         }
         "allow_root" => must(value.is_boolean(), "true or false"),
+        "rpc" => must(as_a::<Rpc>(value).is_some(), "'auto', 'sockets' or 'tcp'"),
         _ => Err("is not a key of this table: see 'workmux plugin info container'".into()),
     }
 }
@@ -254,6 +266,7 @@ mod tests {
             (json!({"security_opt": ["no-new-privileges:false"]}), "protection"),
             (json!({"security_opt": ["systempaths=unconfined"]}), "protection"),
             (json!({"oci_runtime": "--privileged"}), "oci_runtime: must be"),
+            (json!({"rpc": "udp"}), "rpc: must be 'auto', 'sockets' or 'tcp'"),
             (json!({"privileged": true}), "is not a key of this table"),
             (json!(["memory"]), "must be a table"),
         ] {
