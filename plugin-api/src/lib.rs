@@ -9,6 +9,8 @@ mod exec;
 mod instances;
 pub mod manifest;
 mod mutant;
+#[cfg(all(test, feature = "mutants"))]
+mod mutants;
 mod placing;
 mod settings;
 mod spec;

@@ -104,6 +104,9 @@ impl Placing {
     /// In memory, or in an image, the backend makes the mount point; in a host directory it must be there, reached
     /// without links.
     fn check_mount_point(&self, target: &Path, directory: bool) -> Result<()> {
+        if crate::mutant::off("p67_mount_points") {
+            return Ok(());
+        }
         let Some(Layer { source: Some(source), target: parent }) = self.ruling(target) else { return Ok(()) };
         let Ok(below) = target.strip_prefix(parent) else { return Ok(()) };
         if below.as_os_str().is_empty() {
@@ -120,6 +123,9 @@ impl Placing {
     /// The guest paths under which the file behind `target` can be seen.
     fn every_place(&self, target: &Path, directory: bool) -> Result<Vec<PathBuf>> {
         let mut places = vec![target.to_owned()];
+        if crate::mutant::off("p66_every_place") {
+            return Ok(places);
+        }
         let Some(Layer { source: Some(source), target: parent }) = self.ruling(target) else { return Ok(places) };
         let hidden = target.strip_prefix(parent).map_or_else(|_| source.clone(), |below| join(source, below));
         for Layer { source, target: other } in &self.layers {

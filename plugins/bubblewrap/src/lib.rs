@@ -13,9 +13,6 @@ mod command_line;
 mod copies;
 mod etc;
 mod machine;
-mod mutant;
-#[cfg(all(test, feature = "mutants"))]
-mod mutants;
 mod network;
 mod place;
 mod policy;

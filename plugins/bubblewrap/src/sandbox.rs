@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use workmux_plugin_api::{Error, Instance, Mask, MaskKind, Result, SandboxSpec, Word};
+use workmux_plugin_api::{Error, Instance, Mask, MaskKind, Placing, Result, SandboxSpec, Word};
 
 use crate::Tools;
 use crate::machine::{Machine, Top};
@@ -68,8 +68,7 @@ pub(crate) fn prepare(
     let agent = agent::find(spec, &home);
     notes.extend(agent.notes);
     steps.extend(agent.steps);
-    place::mounts(&mut steps, &spec.mounts, &home)?;
-    place::masks(&mut steps, &spec.policy.masks, &home, &spec.scratch)?;
+    place::mounts_and_masks(&mut steps, &spec.mounts, &spec.policy.masks, &home, &spec.scratch)?;
     if !dry_run {
         etc.save(state, &spec.run)?;
         save_empty(&spec.scratch, &spec.policy.masks)?;
@@ -96,7 +95,7 @@ pub(crate) fn prepare(
 
 /// The guest's home lies where the user's does, so that paths in the agent's own files keep their meaning.
 fn guest_home(home: &Path) -> PathBuf {
-    match place::guest_path(home, Path::new("/")) {
+    match Placing::new(Path::new("/")).guest_path(home) {
         Ok(home) if home != Path::new("/") => home,
         _ => "/home/user".into(),
     }

@@ -43,8 +43,3 @@ impl Step {
         }
     }
 }
-
-/// The step that decides what is at `path` in the guest: the last one at or above it.
-pub(crate) fn ruling<'a>(steps: &'a [Step], path: &Path) -> Option<&'a Step> {
-    steps.iter().rev().find(|s| !matches!(s, Step::Link { .. } | Step::Seal { .. }) && path.starts_with(s.target()))
-}

@@ -1,10 +1,10 @@
-//! Every guard of this backend is worth a test that fails without it: a row for each.
+//! Every guard of this package is worth a test that fails without it: a row for each.
 
 use std::process::Command;
 
 const MUTANTS: &[(&str, &str)] = &[
-    ("p66_every_place", "place::tests::p66_a_mask_covers_every_place_and_what_is_seen_anyway_is_refused"),
-    ("p67_mount_points", "place::tests::p67_a_mount_point_inside_a_mount_is_there_already_and_no_link"),
+    ("p66_every_place", "placing::tests::p66_a_mask_covers_every_place_and_what_is_seen_anyway_is_refused"),
+    ("p67_mount_points", "placing::tests::p67_a_mount_point_inside_a_mount_is_there_already_and_no_link"),
 ];
 
 #[test]
