@@ -167,6 +167,8 @@ async fn verbs(backend: &Backend) {
         told("again", session.run(null(), null(), null()).await, |_| String::new());
     }
     told("attach", backend.attach(AttachRequest::default()).await, |_| String::new());
+    told("explain", backend.explain(ExplainRequest::default()).await, |e| format!("{e:?}"));
+    told("verify", backend.verify(VerifyRequest::default()).await, |()| String::new());
     if wish.ends_with("@dropped") {
         // The caller loses interest: no deadline is involved.
         let wait = tokio::time::timeout(Duration::from_millis(300), backend.release(ReleaseRequest::default())).await;

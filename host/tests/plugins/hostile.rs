@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::crime::{SECRET, commit, goes_on_without};
 
-const VERBS: [&str; 7] = ["settings", "check", "rpc_route", "prepare", "exec", "attach", "release"];
+const VERBS: [&str; 9] =
+    ["settings", "check", "rpc_route", "prepare", "exec", "attach", "explain", "verify", "release"];
 
 #[test]
 fn p76_a_panic_in_each_verb_is_an_error_of_that_call() {

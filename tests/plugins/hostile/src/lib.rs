@@ -183,6 +183,16 @@ impl Transport for Hostile {
         Ok(Exec::Plan(plan))
     }
 
+    async fn explain(&self, cx: &Context, _request: ExplainRequest) -> Result<Option<Error>> {
+        commit_async(cx, "explain").await;
+        Ok(Some(Error::internal("a\x1b[2J\nreason").cause("b\rc")))
+    }
+
+    async fn verify(&self, cx: &Context, _request: VerifyRequest) -> Result<()> {
+        commit_async(cx, "verify").await;
+        Ok(())
+    }
+
     async fn release(&self, cx: &Context, _request: ReleaseRequest) -> Result<()> {
         commit_async(cx, "release").await;
         commit_async(cx, "dropped").await;
