@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use workmux_tests::{World, require_engine};
+use workmux_tests::{Sandbox, World, on_every_engine, require_engine};
+
+on_every_engine!(claude_code_from_npm_says_its_version_in_a_container);
 
 /// The machine's own list of authorities, which may know one that npm does not bring.
 const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
@@ -10,11 +12,13 @@ const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 /// Installs Claude Code below the home directory; what was downloaded is kept for later runs of the tests.
 fn install_claude(world: &World) -> PathBuf {
     let prefix = world.home().join(".npm-global");
-    let kept = world.given().worlds.with_file_name("npm-cache");
     let user = &world.given().user;
+    let root = world.sandbox() == Sandbox::Podman;
+    let kept = world.given().worlds.with_file_name(if root { "npm-cache-root" } else { "npm-cache" });
     if !kept.exists() {
-        std::fs::create_dir(&kept).expect("a folder for downloads");
-        if user.borrowed {
+        // Another test may be a moment faster.
+        let _made = std::fs::create_dir(&kept);
+        if user.borrowed && !root {
             nix::unistd::chown(&kept, Some(user.uid), Some(user.gid)).expect("root may give it away");
         }
     }
@@ -47,5 +51,18 @@ fn claude_code_from_npm_says_its_version_inside() {
     world.folder(&folder);
     let inside = world.workmux(&["sandbox", "agent"]).dir(&folder).env("PATH", &path).run().ok();
     assert_eq!(inside.stdout, version);
+    world.assert_clean();
+}
+
+/// An image brings its agents itself; here the host's is mounted into one.
+fn claude_code_from_npm_says_its_version_in_a_container(on: Sandbox) {
+    require_engine!("npm");
+    let world = on.world();
+    let bin = install_claude(&world);
+    let mounts = serde_json::json!([bin.parent()]);
+    world.configure(&format!("extra_mounts: {mounts}, network: {{ policy: deny }}"));
+    let claude = bin.join("claude");
+    let inside = world.agent(&[claude.to_str().expect("UTF-8"), "--version"]).run().ok();
+    assert!(inside.stdout.contains("Claude Code"), "{inside}");
     world.assert_clean();
 }
