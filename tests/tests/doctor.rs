@@ -182,7 +182,7 @@ fn p72_doctor_runs_no_code_of_a_library_that_is_not_trusted() {
     world.program("sh").args(["-c", &trust]).run().ok();
     doctor(&world).says("✓ conscience: clear");
     let run = world.workmux(&["doctor"]).env("WORKMUX_HOSTILE", "exit@create").run().code(1);
-    assert!(section(&run, "hostile")[1].contains("loading it ends the program"), "{run}");
+    assert!(section(&run, "hostile")[1].contains("ended the program that asked it"), "{run}");
 }
 
 #[test]
@@ -190,12 +190,15 @@ fn p76_to_p78_a_backend_that_misbehaves_costs_doctor_its_own_lines() {
     require_engine!("bubblewrap");
     let world = with_hostile();
     for (wish, words) in [
+        // Before it was loaded well for the first time it is tried, and later not.
+        ("abort@create", "✗ library: loading it crashes (signal 6)"),
+        ("none", "✓ conscience: clear"),
+        ("abort@create", "✗ check: ended the program that asked it (exit code 125)"),
         ("panic@check", "✗ check: the backend panicked"),
         ("panic-later@check", "✗ check: the backend panicked"),
         ("panic-drop@settings", "panicked"),
         ("exit@check", "✗ check: ended the program that asked it (exit code 125)"),
         ("segv@check", "✗ check: ended the program that asked it (exit code 125)"),
-        ("abort@create", "✗ library: loading it crashes (signal 6)"),
         ("panic@create", "✗ library: it could not start: the backend panicked"),
         ("no-attach", "✗ library: "),
         ("raw-garbage", "✗ settings: "),
@@ -207,15 +210,14 @@ fn p76_to_p78_a_backend_that_misbehaves_costs_doctor_its_own_lines() {
         let run = world.workmux(&["doctor"]).env("WORKMUX_HOSTILE", wish).run().ok();
         let lines = section(&run, "hostile");
         let failures = lines.iter().filter(|line| line.starts_with("  ✗ ")).count();
-        assert!(failures == 1 && lines.len() <= 8, "{wish}: {run}");
+        let hints = lines.iter().filter(|line| line.starts_with("    Hint: ")).count();
+        let wrong = usize::from(wish != "none");
+        assert!((failures, hints) == (wrong, wrong) && lines.len() <= 8, "{wish}: {run}");
         assert!(lines.iter().any(|line| line.contains(words)), "{wish}: {run}");
-        assert!(lines.iter().any(|line| line.starts_with("    Hint: ")), "{wish}: {run}");
         assert!(!run.stdout.contains(|c: char| c.is_control() && c != '\n'), "{wish}: {run}");
         assert_eq!(run.stderr, "", "{wish}");
         run.says("Backend 'bubblewrap' works here.");
     }
-    // What it says is shown, clean.
-    doctor(&world).ok().says("  ✓ conscience: clear");
 }
 
 #[test]
