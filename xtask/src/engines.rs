@@ -93,11 +93,11 @@ impl Engines {
         self.pause = Some(files.user_runtime.join("libpod/tmp/pause.pid"));
         let daemon = start_docker(folder, &socket, account).map(|daemon| self.dockerd = Some(daemon));
         // Imports take the longest, and each engine has a store of its own.
-        let load = |engine: &'static str, env: &Value, who: Option<&Account>| load(engine, env, who, &image, folder);
+        let load = |engine, env: &Value, who: Option<(&Account, &PathBuf)>| load(engine, env, who, &image);
         let loaded = std::thread::scope(|scope| {
             let docker = scope.spawn(|| daemon.and_then(|()| load("docker", &docker, None)));
             let root = scope.spawn(|| load("podman", &root, None));
-            let user = scope.spawn(|| load("podman", &user, Some(account)));
+            let user = scope.spawn(|| load("podman", &user, Some((account, &files.user_home))));
             [docker, root, user].map(|one| one.join().unwrap_or(Err("importing panicked".into())))
         });
         let [a, b, c] = loaded;
@@ -205,6 +205,7 @@ struct Files {
     root_storage: PathBuf,
     user_storage: PathBuf,
     user_runtime: PathBuf,
+    user_home: PathBuf,
 }
 
 fn configure(folder: &Path, account: &Account) -> Result<Files> {
@@ -213,9 +214,9 @@ fn configure(folder: &Path, account: &Account) -> Result<Files> {
         fs::write(&path, text).map_err(|e| format!("'{}': {e}", path.display())).map(|()| path)
     };
     let owner = Some((account.uid, account.gid));
-    let (user_store, user_runtime) = (folder.join("podman-user"), folder.join("podman-user-run"));
-    folder_of(&user_store, owner)?;
-    folder_of(&user_runtime, owner)?;
+    let own = |name: &str| folder_of(&folder.join(name), owner).map(|()| folder.join(name));
+    let (user_store, user_runtime, user_home) =
+        (own("podman-user")?, own("podman-user-run")?, own("podman-user-home")?);
     let open_files = hard_limit("nofile").min(16_384);
     let processes = hard_limit("nproc").min(32_768);
     Ok(Files {
@@ -236,11 +237,16 @@ fn configure(folder: &Path, account: &Account) -> Result<Files> {
         )?,
         user_storage: write("storage-user.conf", storage(&user_store, &user_runtime.join("containers")))?,
         user_runtime,
+        user_home,
     })
 }
 
 fn storage(store: &Path, run: &Path) -> String {
-    format!("[storage]\ndriver = \"overlay\"\ngraphroot = \"{}\"\nrunroot = \"{}\"\n", store.display(), run.display())
+    let (store, run) = (store.display(), run.display());
+    // An ordinary user's podman would keep the second one in each test's home.
+    format!(
+        "[storage]\ndriver = \"overlay\"\ngraphroot = \"{store}\"\nrootless_storage_path = \"{store}\"\nrunroot = \"{run}\"\n"
+    )
 }
 
 /// A limit of this process that it cannot raise.
@@ -297,11 +303,11 @@ fn start_docker(folder: &Path, socket: &Path, account: &Account) -> Result<Child
 }
 
 /// Puts the image into an engine's store, unless it is there, and runs one container of it.
-fn load(engine: &str, env: &Value, who: Option<&Account>, image: &Path, folder: &Path) -> Result<()> {
+fn load(engine: &str, env: &Value, who: Option<(&Account, &PathBuf)>, image: &Path) -> Result<()> {
     let name = image_name(engine);
     let command = |words: &[&str]| {
         let mut command = match who {
-            Some(account) => account.command(engine, folder),
+            Some((account, home)) => account.command(engine, home),
             None => Command::new(engine),
         };
         for (name, value) in env.as_object().into_iter().flatten() {
@@ -323,7 +329,7 @@ fn load(engine: &str, env: &Value, who: Option<&Account>, image: &Path, folder: 
         finish(&["import", "--change", SAYS, &image.to_string_lossy(), &name])?;
     }
     // Copies what an ordinary user's containers share, and shows that containers run.
-    let user = who.map(|account| format!("{}:{}", account.uid, account.gid));
+    let user = who.map(|(account, _)| format!("{}:{}", account.uid, account.gid));
     let mut words = vec!["run", "--rm", "--pull", "never", "--network", "none"];
     if let Some(user) = &user {
         words.extend(["--userns", "keep-id", "--user", user]);
