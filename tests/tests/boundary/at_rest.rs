@@ -36,7 +36,7 @@ const COMMANDS: &[Attack] = &[
            done
            test -x "$G/hooks/pre-commit""#,
     ),
-    ("the settings file is a link", r#"rm "$G/config"; ln -s "$OUT/rc" "$G/config"; git config x.y z || true"#),
+    ("the settings file is a link", r#"ln -sfn "$OUT/rc" "$G/config"; git config x.y z || true"#),
     ("the settings file is gone, and a directory", r#"rm "$G/config"; mkdir "$G/config""#),
     (
         "an unfinished rebase that runs something",
@@ -56,7 +56,8 @@ const COMMANDS: &[Attack] = &[
     ),
 ];
 
-/// Links, by which the host would write or read elsewhere.
+/// Links, by which the host would write or read elsewhere. Each replaces what was there in one step: work crosses at any
+/// moment, and a guest without an index is an honest one.
 const LINKS: &[Attack] = &[
     (
         "a reflog is a link to a file that a shell reads",
@@ -80,10 +81,10 @@ const LINKS: &[Attack] = &[
         // The head last: alone it is an honest merge, and work crosses at any moment.
         r#"ln -s "$OUT/rc" "$A/MERGE_MSG"; ln -s "$OUT/rc" "$A/MERGE_MODE"; git rev-parse side > "$A/MERGE_HEAD""#,
     ),
-    ("the index is a link to nowhere", r#"rm "$A/index"; ln -s "$OUT/index" "$A/index""#),
-    ("the index is a link to a secret", r#"rm "$A/index"; ln -s "$OUT/rc" "$A/index""#),
-    ("HEAD is a link", r#"rm "$A/HEAD"; ln -s "$OUT/rc" "$A/HEAD""#),
-    ("the list of packed refs is a link", r#"rm "$G/packed-refs"; ln -s "$OUT/rc" "$G/packed-refs""#),
+    ("the index is a link to nowhere", r#"ln -sfn "$OUT/index" "$A/index""#),
+    ("the index is a link to a secret", r#"ln -sfn "$OUT/rc" "$A/index""#),
+    ("HEAD is a link", r#"ln -sfn "$OUT/rc" "$A/HEAD""#),
+    ("the list of packed refs is a link", r#"ln -sfn "$OUT/rc" "$G/packed-refs""#),
     (
         "objects are links",
         r#"rm -rf "$G/objects/pack" "$G/objects/info"; ln -s "$OUT/folder" "$G/objects/pack"; ln -s "$OUT/folder" "$G/objects/info"
@@ -197,7 +198,10 @@ fn hold(on: Sandbox, attacks: &[Attack]) {
             assert!(wrong.is_empty(), "{wrong:#?} changed: {context}");
             assert_eq!(home.changes(&case.home()), Vec::<String>::new(), "{context}");
             case.nothing_left(&context);
-            case.life_goes_on();
+            // Containers take their time: there the user's own git has a look at the end.
+            if !on.is_container() || Some(name) == attacks.last().map(|(name, _)| name) {
+                case.life_goes_on();
+            }
             assert_eq!(
                 home.changes(&case.home()),
                 Vec::<String>::new(),
