@@ -50,7 +50,9 @@ fn probe(name: &str) -> Option<String> {
         return described.problem.clone();
     }
     let words: &[&[&str]] = match name {
-        "docker" | "podman" | "podman-rootless" => return Some("cargo xtask test did not make it ready".into()),
+        "docker" | "docker-tcp" | "podman" | "podman-rootless" => {
+            return Some("cargo xtask test did not make it ready".into());
+        }
         "bubblewrap" => {
             &[&["bwrap", "--unshare-user", "--unshare-pid", "--ro-bind", "/", "/", "true"], &["pasta", "--version"]]
         }

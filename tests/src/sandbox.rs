@@ -18,6 +18,8 @@ pub enum Sandbox {
     Bubblewrap,
     /// Containers of a docker daemon.
     Docker,
+    /// The same, as if the daemon were in a virtual machine: guests reach the host over TCP.
+    DockerTcp,
     /// Containers of root's podman.
     Podman,
     /// Containers of an ordinary user's podman.
@@ -51,6 +53,7 @@ impl Sandbox {
         match self {
             Self::Bubblewrap => "bubblewrap",
             Self::Docker => "docker",
+            Self::DockerTcp => "docker-tcp",
             Self::Podman => "podman",
             Self::PodmanRootless => "podman-rootless",
         }
@@ -80,10 +83,11 @@ impl Sandbox {
                 format!("sandbox: {{ backend: bubblewrap{}{table} }}\n", comma(more))
             }
             Some(engine) => format!(
-                "sandbox: {{ backend: container, image: '{}', container: {{ runtime: {}, allow_root: {}{} }}{} }}\n",
+                "sandbox: {{ backend: container, image: '{}', container: {{ runtime: {}, allow_root: {}, rpc: {}{} }}{} }}\n",
                 engine.image,
                 engine.runtime,
                 engine.root,
+                if self == Self::DockerTcp { "tcp" } else { "auto" },
                 comma(table),
                 comma(more)
             ),
@@ -115,6 +119,23 @@ macro_rules! on_every_sandbox {
 macro_rules! on_every_engine {
     ($($name:ident),+ $(,)?) => {
         $crate::__on!($($name),+: docker Docker, podman Podman, podman_rootless PodmanRootless);
+    };
+}
+
+/// The same for guests that reach the host over TCP: `over_tcp::NAME`.
+#[macro_export]
+macro_rules! over_tcp {
+    ($($name:ident),+ $(,)?) => {
+        mod over_tcp {
+            $(
+                #[test]
+                fn $name() {
+                    if $crate::Sandbox::DockerTcp.is_ready() {
+                        super::$name($crate::Sandbox::DockerTcp);
+                    }
+                }
+            )+
+        }
     };
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use workmux_tests::{Finished, Sandbox, World, on_every_sandbox, require_engine};
+use workmux_tests::{Finished, Sandbox, World, on_every_sandbox, over_tcp, require_engine};
 
 on_every_sandbox!(
     an_agent_works_in_a_linked_worktree,
@@ -17,6 +17,13 @@ on_every_sandbox!(
     p61_every_code_of_the_guest_passes_unchanged,
     p61_death_by_a_signal_is_128_and_its_number,
     p61_what_cannot_be_started_is_127_or_126_with_a_reason
+);
+over_tcp!(
+    an_agent_works_in_a_linked_worktree,
+    p05_words_reach_the_guest_as_they_are,
+    every_byte_passes_through_pipes,
+    p61_every_code_of_the_guest_passes_unchanged,
+    p61_death_by_a_signal_is_128_and_its_number
 );
 
 const AGENT: &str =

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use workmux_tests::{Finished, Run, Sandbox, World, on_every_engine, on_every_sandbox};
+use workmux_tests::{Finished, Run, Sandbox, World, on_every_engine, on_every_sandbox, over_tcp};
 
 on_every_engine!(
     a_guest_in_a_container_has_no_power_over_the_machine,
@@ -22,6 +22,11 @@ on_every_engine!(
     p67_a_container_that_is_not_what_was_asked_for_is_stopped,
     root_needs_its_own_word,
     what_a_crash_left_is_listed_and_stopped,
+);
+over_tcp!(
+    p44_no_secret_is_shown_to_the_engine,
+    p58_twenty_kills_leave_no_container_after_a_second,
+    a_network_is_needed_and_nobody_else_gets_in
 );
 on_every_sandbox!(a_guest_that_only_dials_tcp_sets_its_status);
 
@@ -351,6 +356,35 @@ fn what_a_crash_left_is_listed_and_stopped(on: Sandbox) {
     world.workmux(&["sandbox", "stop", name, "--yes"]).run().ok().says(&format!("✓ Stopped '{name}'"));
     assert_eq!(containers(&world), [] as [String; 0]);
     world.shell(&["true"]).run().ok();
+    world.wait_until_clean();
+}
+
+/// The two ports are open to whoever reaches the address; what opens them is a key of the run.
+fn a_network_is_needed_and_nobody_else_gets_in(on: Sandbox) {
+    use std::io::{Read, Write};
+    let world = on.world();
+    let script = "echo $WM_RPC_HOST $WM_RPC_PORT > where; exec 3<>/dev/tcp/$WM_RPC_HOST/$WM_RPC_PORT; \
+                  printf '{\"token\":\"%s\"}\n{\"type\":\"Heartbeat\"}\n' \"$WM_RPC_TOKEN\" >&3; head -n 1 <&3; workmux heartbeat";
+    let waiting = world.waiting_as(&world.main(), script, |script| world.agent(&["bash", "-c", script]));
+    let listening = world.program("ss").args(["-Hltn"]).run().ok().stdout;
+    let wide =
+        |line: &&str| line.split_whitespace().nth(3).is_some_and(|at| at.starts_with("0.0.0.0") || at.starts_with('*'));
+    let own = world.program("ss").args(["-Hltnp"]).as_root().run().ok().stdout;
+    let own: Vec<&str> = own.lines().filter(|line| line.contains(&format!("pid={},", waiting.pid()))).collect();
+    assert!(
+        own.len() == 1 && !own.iter().any(wide),
+        "the port of a first process that is there is closed: {own:?} {listening}"
+    );
+    let address = own[0].split_whitespace().nth(3).unwrap();
+    let mut stranger = std::net::TcpStream::connect(address).unwrap();
+    stranger.write_all(b"{\"token\":\"0\"}\n{\"type\":\"Heartbeat\"}\n").unwrap();
+    let mut answer = String::new();
+    stranger.read_to_string(&mut answer).unwrap();
+    assert!(answer.contains("Invalid token") && !answer.contains("\"Ok\""), "{answer}");
+    let finished = waiting.go_on().wait().ok();
+    assert!(finished.stdout.contains("{\"type\":\"Ok\"}"), "{finished}");
+    world.configure("network: { policy: deny }");
+    world.shell(&["true"]).run().code(125).warns("network");
     world.wait_until_clean();
 }
 

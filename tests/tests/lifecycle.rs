@@ -8,16 +8,16 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use workmux_tests::{
-    Finished, Process, Run, Sandbox, World, family, on_every_sandbox, pausing, require_engine, told, wait_for,
-    wait_until,
+    Finished, Process, Run, Sandbox, World, family, on_every_sandbox, over_tcp, pausing, require_engine, told,
+    wait_for, wait_until,
 };
 
 on_every_sandbox!(
     p57_each_signal_ends_a_run_and_leaves_nothing,
     p57_a_guest_that_ignores_signals_ends_too,
-    p57_a_guest_may_answer_a_signal_with_a_code_of_its_own,
-    p57_a_signal_at_the_end_loses_nothing
+    p57_a_guest_may_answer_a_signal_with_a_code_of_its_own
 );
+over_tcp!(p57_each_signal_ends_a_run_and_leaves_nothing);
 
 const SIGNALS: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT];
 const COMMIT: &str = "git add -A && git commit -q -m";
@@ -142,8 +142,10 @@ fn p57_each_signal_ends_a_run_that_has_not_begun() {
     world.assert_clean();
 }
 
-fn p57_a_signal_at_the_end_loses_nothing(on: Sandbox) {
-    let world = on.world();
+#[test]
+fn p57_a_signal_at_the_end_loses_nothing() {
+    require_engine!("bubblewrap");
+    let world = World::bubblewrap();
     let dir = world.worktree("topic");
     // From the moment the guest makes this file, host git waits: the end of the run is held up.
     let (held, pipe) = (dir.join("held"), world.home().join("pipe"));

@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use nix::sys::signal::Signal;
-use workmux_tests::{Sandbox, World, family, on_every_sandbox, pausing, require_engine, told, wait_until};
+use workmux_tests::{Sandbox, World, family, on_every_sandbox, over_tcp, pausing, require_engine, told, wait_until};
 
 on_every_sandbox!(
     an_agent_and_a_shell_work_in_one_worktree_at_once,
@@ -12,6 +12,7 @@ on_every_sandbox!(
     p57_a_joining_command_ends_with_its_own_supervisor_and_alone,
     a_joining_command_ends_with_the_sandbox
 );
+over_tcp!(a_joining_command_is_like_the_first, p57_a_joining_command_ends_with_its_own_supervisor_and_alone);
 
 const COMMIT: &str = "git add -A && git commit -q -m";
 

@@ -69,7 +69,9 @@ impl Engines {
         if own_uid() != 0 {
             engines.find_ready_ones();
         } else if let Err(problem) = engines.set_up(&scratch.path("engines"), account) {
-            for (name, runtime) in [("docker", "docker"), ("podman", "podman"), ("podman-rootless", "podman")] {
+            let all =
+                [("docker", "docker"), ("docker-tcp", "docker"), ("podman", "podman"), ("podman-rootless", "podman")];
+            for (name, runtime) in all {
                 engines.add(name, runtime, name == "podman", json!({}), Err(problem.clone()));
             }
         }
@@ -91,7 +93,8 @@ impl Engines {
             "CONTAINERS_REGISTRIES_CONF": files.registries, "XDG_RUNTIME_DIR": files.user_runtime,
         });
         self.pause = Some(files.user_runtime.join("libpod/tmp/pause.pid"));
-        let daemon = start_docker(folder, &socket, account).map(|daemon| self.dockerd = Some(daemon));
+        let shared = process::succeeds(Command::new("docker").env_remove("DOCKER_HOST").arg("version"));
+        let daemon = start_docker(folder, &socket, account, shared).map(|daemon| self.dockerd = Some(daemon));
         // Imports take the longest, and each engine has a store of its own.
         let load = |engine, env: &Value, who: Option<(&Account, &PathBuf)>| load(engine, env, who, &image);
         let loaded = std::thread::scope(|scope| {
@@ -101,6 +104,10 @@ impl Engines {
             [docker, root, user].map(|one| one.join().unwrap_or(Err("importing panicked".into())))
         });
         let [a, b, c] = loaded;
+        // Guests find the host by the address of the daemon's usual bridge.
+        let usual =
+            if shared { Err("another docker daemon runs here and has the usual bridge".into()) } else { a.clone() };
+        self.add("docker-tcp", "docker", false, docker.clone(), usual);
         self.add("docker", "docker", false, docker, a);
         self.add("podman", "podman", true, root, b);
         self.add("podman-rootless", "podman", false, user, c);
@@ -109,7 +116,7 @@ impl Engines {
 
     /// What is there already, for an ordinary user.
     fn find_ready_ones(&mut self) {
-        for (name, runtime) in [("docker", "docker"), ("podman-rootless", "podman")] {
+        for (name, runtime) in [("docker", "docker"), ("docker-tcp", "docker"), ("podman-rootless", "podman")] {
             let found = process::output(Command::new(runtime).args(["image", "inspect", "--format", "{{.Id}}", IMAGE]));
             self.add(name, runtime, false, json!({}), found.map(drop));
         }
@@ -271,19 +278,24 @@ fn folder_of(path: &Path, owner: Option<(u32, u32)>) -> Result<()> {
     }
 }
 
-/// A docker daemon of our own, which the ordinary user may use.
-fn start_docker(folder: &Path, socket: &Path, account: &Account) -> Result<Child> {
+/// A docker daemon of our own, which the ordinary user may use. `shared`: another daemon runs here and is left alone.
+fn start_docker(folder: &Path, socket: &Path, account: &Account, shared: bool) -> Result<Child> {
     let _left = fs::remove_file(folder.join("docker.pid"));
     let _left = process::succeeds(Command::new("ip").args(["link", "delete", BRIDGE]));
-    process::output(Command::new("ip").args(["link", "add", BRIDGE, "type", "bridge"]))?;
-    process::output(Command::new("ip").args(["address", "add", BRIDGE_ADDRESS, "dev", BRIDGE]))?;
-    process::output(Command::new("ip").args(["link", "set", BRIDGE, "up"]))?;
+    if shared {
+        process::output(Command::new("ip").args(["link", "add", BRIDGE, "type", "bridge"]))?;
+        process::output(Command::new("ip").args(["address", "add", BRIDGE_ADDRESS, "dev", BRIDGE]))?;
+        process::output(Command::new("ip").args(["link", "set", BRIDGE, "up"]))?;
+    }
     let log = folder.join("dockerd.log");
     let out = fs::File::create(&log).map_err(|e| format!("'{}': {e}", log.display()))?;
     let mut command = Command::new("/usr/sbin/dockerd");
     command.arg("--host").arg(format!("unix://{}", socket.display())).args(["--group", &account.gid.to_string()]);
     command.arg("--data-root").arg(folder.join("docker")).arg("--exec-root").arg(folder.join("docker-run"));
-    command.arg("--pidfile").arg(folder.join("docker.pid")).args(["--bridge", BRIDGE]);
+    command.arg("--pidfile").arg(folder.join("docker.pid"));
+    if shared {
+        command.args(["--bridge", BRIDGE]);
+    }
     command.arg("--default-ulimit").arg(format!("nofile=1024:{}", hard_limit("nofile").min(16_384)));
     let errors = out.try_clone().map_err(|e| format!("'{}': {e}", log.display()))?;
     command.stdin(Stdio::null()).stdout(out).stderr(errors);

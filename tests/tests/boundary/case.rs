@@ -44,7 +44,7 @@ pub(crate) fn some_on(sandbox: Sandbox) -> Vec<(Git, Kind)> {
     let first = gits()[0];
     match sandbox {
         Sandbox::Bubblewrap => some(),
-        Sandbox::Docker | Sandbox::PodmanRootless => vec![(first, Kind::Linked)],
+        Sandbox::Docker | Sandbox::DockerTcp | Sandbox::PodmanRootless => vec![(first, Kind::Linked)],
         Sandbox::Podman => vec![(first, Kind::Main)],
     }
 }
