@@ -221,9 +221,9 @@ fn configure(folder: &Path, account: &Account) -> Result<Files> {
         fs::write(&path, text).map_err(|e| format!("'{}': {e}", path.display())).map(|()| path)
     };
     let owner = Some((account.uid, account.gid));
+    // Podman refuses such paths beyond 50 characters, where only its clean-up notices.
     let own = |name: &str| folder_of(&folder.join(name), owner).map(|()| folder.join(name));
-    let (user_store, user_runtime, user_home) =
-        (own("podman-user")?, own("podman-user-run")?, own("podman-user-home")?);
+    let (user_store, user_runtime, user_home) = (own("user-store")?, own("user")?, own("user-home")?);
     let open_files = hard_limit("nofile").min(16_384);
     let processes = hard_limit("nproc").min(32_768);
     Ok(Files {
@@ -242,7 +242,7 @@ fn configure(folder: &Path, account: &Account) -> Result<Files> {
             "storage-root.conf",
             storage(&folder.join("podman-root"), &folder.join("podman-root-run")),
         )?,
-        user_storage: write("storage-user.conf", storage(&user_store, &user_runtime.join("containers")))?,
+        user_storage: write("storage-user.conf", storage(&user_store, &user_runtime.join("run")))?,
         user_runtime,
         user_home,
     })
