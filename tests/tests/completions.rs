@@ -1,6 +1,8 @@
 //! `workmux completions`: each shell runs its script and is offered what is installed. Bash is on every machine; the
 //! others are tried where they are.
 
+#![expect(clippy::print_stderr, reason = "a skipped test must be heard")]
+
 use std::path::PathBuf;
 
 use workmux_tests::{Finished, World};
