@@ -300,6 +300,8 @@ fn p68_mounts_of_what_controls_the_host_are_refused_also_through_links(on: Sandb
         (home.join(".config/workmux"), true),
         (home.join(".local/share/workmux"), true),
         (home.join(".local"), true),
+        (home.join(".local"), false),
+        (home.to_owned(), false),
         (socket.clone(), false),
         (PathBuf::from("/proc"), false),
         (PathBuf::from("/proc/1"), false),

@@ -58,6 +58,7 @@ pub(super) fn build_spec(
             surroundings.cache.clone(),
             surroundings.data_home.join("workmux"),
         ],
+        programs: programs(&surroundings.executable),
     });
     let wishes = Wishes {
         run,
@@ -85,6 +86,15 @@ pub(super) fn build_spec(
         }
     }
     spec::build(&checkout, parts, &guard, wishes)
+}
+
+/// The program, and what it loads: the backends and the guest program beside it, and where the user says there are more.
+fn programs(executable: &Path) -> Vec<PathBuf> {
+    let mut all = vec![executable.to_owned()];
+    all.extend(executable.parent().and_then(Path::parent).map(|prefix| prefix.join("lib/workmux")));
+    let named = std::env::var_os("WORKMUX_PLUGIN_PATH").unwrap_or_default();
+    all.extend(std::env::split_paths(&named).filter(|path| path.is_absolute()));
+    all
 }
 
 pub(super) fn variables(

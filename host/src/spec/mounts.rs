@@ -49,14 +49,19 @@ pub(super) fn compose(checkout: &Checkout, parts: Parts, guard: &Guard) -> Resul
     for mount in parts.extra {
         plain(&mount.source)?;
         plain(&mount.target)?;
-        guard.extra(&mount, checkout)?;
+        guard.mount("sandbox.extra_mounts", &mount, checkout)?;
         mounts.push(mount);
     }
     if let Some(main) = checkout.main.as_ref().filter(|main| **main != checkout.worktree) {
         mounts.push(Mount::read_only(main, main));
     }
     mounts.push(Mount::read_write(&checkout.worktree, &checkout.worktree));
-    mounts.extend(parts.agent.into_iter().map(|a| mount(a.source, a.target, a.writable)));
+    for AgentFiles { source, target, writable } in parts.agent {
+        let mount = mount(source, target, writable);
+        // Where the agent's settings lie is the user's word, or a link of the user's.
+        guard.mount("sandbox.agent_config_dir", &mount, checkout)?;
+        mounts.push(mount);
+    }
     mounts.extend(parts.git.into_iter().map(|g| mount(g.source, g.target, g.writable)));
     mounts.extend(parts.own);
     for mount in &mounts {
@@ -136,7 +141,7 @@ mod tests {
                 },
             ],
             extra: Vec::new(),
-            agent: vec![AgentFiles { source: "/h/.claude".into(), target: "~/.claude".into(), writable: true }],
+            agent: vec![AgentFiles { source: "/usr/share".into(), target: "~/.claude".into(), writable: true }],
             own: vec![Mount::read_only("/s/sock", "/run/workmux/sock")],
         };
         insta::assert_debug_snapshot!(shown(&compose(&checkout, parts, &Guard::new(Protected::default())).unwrap()));
