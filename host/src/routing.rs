@@ -50,6 +50,12 @@ impl Chosen<'_> {
         &self.manifest
     }
 
+    /// Other backends of the default list that are present, for a user whose first one fails.
+    pub fn others(&self) -> Vec<String> {
+        let rest = DEFAULT_BACKENDS.iter().filter(|name| **name != self.name());
+        rest.filter_map(|name| self.registry.default_backend(&[name])).map(|name| format!("'{name}'")).collect()
+    }
+
     /// Loads it. Blocks.
     ///
     /// # Errors

@@ -67,7 +67,7 @@ async fn stopping(wish: Stop, surroundings: &Surroundings) -> Result<u8> {
         return Ok(0);
     }
     let chosen = if wish.name.is_none() && !wish.all && !wish.dry_run { choose(&running, &noun)? } else { chosen };
-    crate::ui::print(&format!("Stopping {}:", count(chosen.len(), &noun)));
+    crate::ui::print(&format!("To be stopped, {}:", count(chosen.len(), &noun)));
     for one in &chosen {
         let used = if one.live { ", in use" } else { "" };
         crate::ui::print(&format!("  {} ({}{used})", line(&one.info.name), one.info.status));
@@ -104,7 +104,8 @@ fn choose<'a>(running: &[&'a One], noun: &str) -> Result<Vec<&'a One>> {
 
 fn unknown(name: &str, all: &[One]) -> Report {
     let names: Vec<String> = all.iter().map(|one| format!("'{}'", line(&one.info.name))).collect();
-    let hint = if names.is_empty() { "there is none".to_owned() } else { format!("there are: {}", names.join(", ")) };
+    let hint =
+        if names.is_empty() { "there is none now".to_owned() } else { format!("there are: {}", names.join(", ")) };
     hinted(format!("there is no sandbox '{}' of ours", line(name)), hint)
 }
 

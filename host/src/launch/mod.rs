@@ -90,9 +90,11 @@ fn run(wish: Wish, surroundings: &Surroundings) -> Result<u8> {
     if let Some(line) = &chosen.unasked {
         crate::ui::note(line);
     }
+    foreign_tables(&place, &registry, chosen.name());
     if chosen.manifest().isolation == Isolation::None {
         crate::ui::warning(&format!("backend '{}' does not isolate: the command can do what you can", chosen.name()));
     }
+    let others = if chosen.unasked.is_some() { chosen.others() } else { Vec::new() };
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().wrap_err("cannot start the supervisor")?;
     let outcome = runtime.block_on(async {
@@ -105,7 +107,23 @@ fn run(wish: Wish, surroundings: &Surroundings) -> Result<u8> {
     });
     // A backend's thread that hangs, or a tool that has a deadline of its own, is not waited for.
     runtime.shutdown_background();
+    if outcome.is_err() && !others.is_empty() {
+        crate::ui::note(&format!("also here: {} (choose with --backend, or set 'sandbox.backend')", others.join(", ")));
+    }
     outcome
+}
+
+/// Says which tables below `sandbox` nobody reads: a restriction with a slip in its name would be none.
+fn foreign_tables(place: &Place, registry: &Registry, chosen: &str) {
+    // The list of all backends is made only where some table is not the chosen one's.
+    if place.loaded.foreign_tables(&[chosen]).is_empty() {
+        return;
+    }
+    let names = registry.names();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    for warning in place.loaded.foreign_tables(&names) {
+        crate::ui::warning(&warning.to_string());
+    }
 }
 
 /// The backend, not loaded yet. As root this may start the program again as the owner of the worktree.

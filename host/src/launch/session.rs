@@ -34,6 +34,8 @@ use crate::surroundings::Surroundings;
 
 /// What RPC gets at the end to finish answering.
 const DRAIN: Duration = Duration::from_secs(1);
+/// What the backend gets to clean up once a signal asked for the end.
+const RELEASE: Duration = Duration::from_secs(3);
 
 /// Runs the command; the answer is its exit code.
 pub(super) async fn session(wish: Wish, place: Place, chosen: Chosen<'_>, surroundings: &Surroundings) -> Result<u8> {
@@ -302,7 +304,7 @@ impl Stage {
                     None => None,
                 }
             },
-            self.release()
+            self.release(if interrupted { RELEASE } else { Duration::MAX })
         );
         match left {
             Some(Ok(imported)) => report(&imported),
@@ -313,16 +315,21 @@ impl Stage {
     }
 
     /// Gives back what the backend made, and then forgets it.
-    async fn release(mut self) {
+    async fn release(mut self, patience: Duration) {
         if let Some(instance) = self.instance.take() {
             let run = self.run.as_ref().map(|r| r.id().to_owned()).unwrap_or_default();
             let request = ReleaseRequest { settings: self.settings.value.clone(), instance, run, ended: self.ended };
-            if let Err(e) = self.backend.release(request).await
-                && !self.unstarted
-            {
-                crate::ui::raw_error(&crate::error::render(&from_backend(&e)));
-                // The record stays, so that the next command tries again.
-                return;
+            match tokio::time::timeout(patience, self.backend.release(request)).await {
+                Ok(Err(e)) if !self.unstarted => {
+                    crate::ui::raw_error(&crate::error::render(&from_backend(&e)));
+                    // The record stays, so that the next command tries again.
+                    return;
+                }
+                Err(_late) => {
+                    crate::ui::warning("the backend does not answer; the next command takes away what may be left");
+                    return;
+                }
+                Ok(_) => {}
             }
         }
         if let Some(run) = self.run.take()

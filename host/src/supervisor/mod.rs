@@ -41,6 +41,8 @@ pub use terminal::{is_interactive, terminal_size};
 
 /// How long the first process may take to report. Container engines need a while on a cold machine.
 const FIRST_PROCESS: Duration = Duration::from_secs(120);
+/// When somebody who waits for that is told so.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// What a command gets between a signal and the end.
 pub const GRACE: Duration = Duration::from_secs(2);
 /// How long the program may outlive the guest's command.
@@ -133,6 +135,7 @@ async fn see_through(begun: Begun, observer: &mut dyn Observer) -> (Result<Statu
         asked_to_end: None,
         kill_at: None,
         report_by: Some(Instant::now() + FIRST_PROCESS),
+        note_at: Some(Instant::now() + PATIENCE),
         direct: guest.is_none(),
         started: guest.is_none(),
         reported: false,
@@ -242,6 +245,13 @@ async fn see_through(begun: Begun, observer: &mut dyn Observer) -> (Result<Statu
                     break;
                 }
             }
+            () = at(state.note_at), if state.report_by.is_some() && state.program_ended.is_none() => {
+                state.note_at = None;
+                observer.warn(&format!(
+                    "the sandbox has not started yet; waiting up to {} s (Ctrl-C ends it)",
+                    FIRST_PROCESS.as_secs()
+                ));
+            }
             () = at(state.report_by) => {
                 failure = Some(hinted(
                     format!("the sandbox did not start within {} s", FIRST_PROCESS.as_secs()),
@@ -290,6 +300,8 @@ struct State {
     asked_to_end: Option<Signal>,
     kill_at: Option<Instant>,
     report_by: Option<Instant>,
+    /// Say that we still wait.
+    note_at: Option<Instant>,
     /// No first process of ours: the program's status is the command's.
     direct: bool,
     started: bool,

@@ -80,8 +80,10 @@ impl ProgramEnd {
                 }
             }
             Self::Process(status) => Err(hinted(
-                format!("backend '{backend}' ended before it could say how the command ended ({status})"),
-                "its own message stands above; see what was run: workmux sandbox shell --dry-run",
+                format!(
+                    "the sandbox was ended from outside before its command was over (backend '{backend}', {status})"
+                ),
+                "somebody stopped or removed it, or the machine ran out of memory",
             )),
             Self::Session(Ok(ended)) => match (ended.origin, ended.code, ended.signal) {
                 (Origin::Guest, Some(code), None) => Ok(Status::Exited(code)),

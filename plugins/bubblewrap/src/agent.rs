@@ -39,7 +39,7 @@ pub(crate) fn find(spec: &SandboxSpec, home: &Path) -> Agent {
         search
             .agent
             .notes
-            .push(format!("'{program}' was not found on this machine's PATH; the guest looks for itself"));
+            .push(format!("'{program}' is not on this machine's PATH: install it, or name another command after '--'"));
         return search.agent;
     };
     search.add(&path, MAX_SCRIPTS);
@@ -364,7 +364,7 @@ mod tests {
         assert_eq!(home.find("/bin/sh", &[]), "");
         assert_eq!(
             home.find("claude", &["bin"]),
-            "'claude' was not found on this machine's PATH; the guest looks for itself"
+            "'claude' is not on this machine's PATH: install it, or name another command after '--'"
         );
         home.link("bin/loop", "loop");
         assert!(home.find("loop", &["bin"]).contains("not found"));

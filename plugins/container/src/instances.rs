@@ -9,32 +9,33 @@ use workmux_plugin_api::{
 
 use crate::Container;
 use crate::engine::Engine;
-use crate::labels::{self, HOST, MANAGED, RUN};
+use crate::labels::{self, HOST, MANAGED, RUN, USER};
 use crate::release::{ask, is_id, remove_ids};
 use crate::settings::{self, Runtime};
 
 #[async_trait]
 impl Instances for Container {
     async fn list(&self, cx: &Context, request: InstancesRequest) -> Result<Vec<InstanceInfo>> {
-        let mut all = Vec::new();
-        let mut failed = None;
-        let engines = engines(cx, &request.settings)?;
+        let (mut all, mut failures, engines) = (Vec::new(), Vec::new(), engines(cx, &request.settings)?);
         for engine in &engines {
             match listed(cx, *engine, None).await {
                 Ok(found) => all.extend(found.into_iter().map(|one| one.info)),
-                // The client of an engine that was never set up is no reason to say nothing of the other.
-                Err(e) if engines.len() > 1 => {
-                    let why = e.causes.last().unwrap_or(&e.message).clone();
-                    cx.log(Level::Debug, format!("'{}' was not asked: {why}", engine.name()));
-                    failed = Some(e);
-                }
-                Err(e) => return Err(e),
+                Err(e) => failures.push((engine, e)),
             }
         }
-        match failed {
-            Some(e) if all.is_empty() && engines.len() == 1 => Err(e),
-            _ => Ok(all),
+        if failures.len() == engines.len()
+            && let Some((_, e)) = failures.pop()
+        {
+            return Err(e);
         }
+        for (engine, e) in failures {
+            let why = e.causes.last().unwrap_or(&e.message);
+            cx.log(
+                Level::Warning,
+                format!("'{}' could not be asked, so its containers are not listed: {why}", engine.name()),
+            );
+        }
+        Ok(all)
     }
 
     async fn stop(&self, cx: &Context, request: InstanceRequest) -> Result<()> {
@@ -80,20 +81,31 @@ struct Found {
 }
 
 async fn find(cx: &Context, request: &InstanceRequest) -> Result<(Engine, Found)> {
+    let mut failed = None;
     for engine in engines(cx, &request.settings)? {
-        let found = listed(cx, engine, Some(&request.name)).await.unwrap_or_default();
-        if let Some(one) = found.into_iter().find(|one| one.info.name == request.name) {
-            return Ok((engine, one));
+        match listed(cx, engine, Some(&request.name)).await {
+            Ok(found) => {
+                if let Some(one) = found.into_iter().find(|one| one.info.name == request.name) {
+                    return Ok((engine, one));
+                }
+            }
+            Err(e) => failed = Some(e),
         }
     }
-    Err(Error::new(ErrorKind::NotFound, format!("there is no container '{}' of ours", request.name))
-        .hint("list those there are: workmux sandbox prune --dry-run"))
+    Err(failed.unwrap_or_else(|| {
+        Error::new(ErrorKind::NotFound, format!("there is no container '{}' of ours", request.name))
+            .hint("list those there are: workmux sandbox prune --dry-run")
+    }))
 }
 
 /// Those of this program on this machine; with one name only.
 async fn listed(cx: &Context, engine: Engine, name: Option<&str>) -> Result<Vec<Found>> {
     let (managed, host) = (format!("label={MANAGED}"), format!("label={HOST}={}", labels::host()));
-    let mut words = vec!["ps", "--all", "--quiet", "--no-trunc", "--filter", &managed, "--filter", &host];
+    let user = format!("label={USER}={}", labels::user());
+    let mut words = vec!["ps", "--all", "--quiet", "--no-trunc"];
+    for filter in [&managed, &host, &user] {
+        words.extend(["--filter", filter]);
+    }
     let named = name.map(|name| format!("name={name}"));
     if let Some(named) = &named {
         words.extend(["--filter", named]);

@@ -15,12 +15,21 @@ pub(crate) const RUN: &str = "workmux.run";
 /// The machine that made it.
 pub(crate) const HOST: &str = "workmux.host";
 
+/// The user that made it: several may share one engine.
+pub(crate) const USER: &str = "workmux.user";
+
+/// Whoever runs this program.
+pub(crate) fn user() -> String {
+    nix::unistd::geteuid().to_string()
+}
+
 /// All of one container.
 pub(crate) fn of(spec: &SandboxSpec) -> Vec<String> {
     vec![
         MANAGED.to_owned(),
         format!("{RUN}={}", spec.run),
         format!("{HOST}={}", host()),
+        format!("{USER}={}", user()),
         format!("workmux.worktree={}", worktree(&spec.worktree)),
         format!("workmux.pid={}", std::process::id()),
         format!("workmux.start={}", start()),
