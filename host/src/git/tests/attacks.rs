@@ -603,3 +603,49 @@ fn p14_the_host_never_stands_on_a_branch_that_does_not_exist() {
         assert!(imported.kept.is_some(), "{imported:?}");
     }
 }
+
+#[test]
+fn p14_the_user_is_warned_of_gitlinks_in_what_arrives() {
+    for git in gits() {
+        let fixture = Fixture::linked(&git);
+        let boundary = fixture.enter();
+        let commit = fixture.host_ref("HEAD");
+        fixture.guest(&["switch", "-qc", "side"]);
+        fixture.guest(&["update-index", "--add", "--cacheinfo", &format!("160000,{commit},ne\x1b[2Jst")]);
+        fixture.guest(&["commit", "-qm", "nest"]);
+        fixture.guest(&["tag", "-am", "t", "v1"]);
+        let blob = fixture.guest(&["rev-parse", "HEAD:a"]);
+        fixture.guest(&["tag", "blob", &blob]);
+        fixture.guest(&["switch", "-q", "work"]);
+        let honest = fixture.guest_commits("honest");
+        let first = boundary.import().unwrap();
+        assert_eq!(first.warnings.len(), 2, "{first:?}");
+        let about = |imported: &Imported, name: &str| {
+            let lines = imported.warnings.iter();
+            lines.filter(|w| w.starts_with(&format!("'{name}'")) && w.contains("'nest'")).count()
+        };
+        for name in ["refs/heads/side", "refs/tags/v1"] {
+            assert_eq!(about(&first, name), 1, "{first:?}");
+        }
+        assert!(!first.warnings.iter().any(|w| w.contains("work'") || w.contains('\x1b')), "{first:?}");
+        // Nothing new is nothing to say; a branch that goes on from there is no news either.
+        assert!(boundary.import().unwrap().warnings.is_empty());
+        let tree = fixture.guest(&["rev-parse", "side^{tree}"]);
+        let next = fixture.guest(&["commit-tree", "-p", "side", "-m", "next", &tree]);
+        fixture.guest(&["update-ref", "refs/heads/side", &next]);
+        let again = boundary.import().unwrap();
+        assert!(names(&again).contains(&"refs/heads/side") && again.warnings.is_empty(), "{again:?}");
+        // What the host does not take, it keeps: the user may merge that as well.
+        fixture.host(&["commit", "-q", "--allow-empty", "-m", "host"]);
+        fixture.guest(&[
+            "update-ref",
+            "refs/heads/work",
+            &fixture.guest(&["commit-tree", "-p", &honest, "-m", "x", &tree]),
+        ]);
+        // The user sees the last import's lines only.
+        let last = boundary.leave().unwrap();
+        for name in ["refs/heads/side", "refs/tags/v1", "refs/wm/run1/heads/work"] {
+            assert_eq!(about(&last, name), 1, "{name}: {last:?}");
+        }
+    }
+}
