@@ -93,7 +93,22 @@ impl Round<'_> {
         {
             self.hold_checkout(plan, &why);
         }
+        if let Some(name) = self.nowhere(plan) {
+            self.hold_checkout(plan, &format!("the sandbox is on '{}', which does not exist here", clean(&name)));
+        }
         Ok(tips)
+    }
+
+    /// The branch that `HEAD` would get, where it will not exist. A host that stands on none anyway may follow.
+    fn nowhere(&self, plan: &Plan) -> Option<String> {
+        let (host, Head::Branch(name)) = (&self.host, &self.guest.side.head) else { return None };
+        let is = |name: &str| host.side.refs.contains_key(name) || host.refs.symbolic.contains_key(name);
+        let unborn = host.side.head.branch().is_some_and(|own| !is(own));
+        if plan.checkout != Checkout::ToHost || host.side.head == self.guest.side.head || unborn {
+            return None;
+        }
+        let changed = plan.to_host.iter().find(|change| change.name == *name);
+        (!changed.map_or_else(|| is(name), |change| change.to.is_some())).then(|| name.clone())
     }
 
     /// Notes names below `refs/wm/<run>/` before they exist, so that nobody forgets them.

@@ -25,6 +25,9 @@ pub(super) struct Base {
     pub parked: Refs,
     /// What the user has been told already.
     pub told: BTreeSet<String>,
+    /// What the user must hear at the end of the run: see `gitlinks`.
+    #[serde(default)]
+    pub warnings: BTreeSet<String>,
     /// Names below `refs/wm/<run>/` that a sync was about to make.
     pub pending: BTreeSet<String>,
     /// What both sides looked like when there was last nothing left to do.

@@ -72,6 +72,8 @@ pub struct Imported {
     pub conflicts: Vec<RefConflict>,
     /// Lines for the user, fit for a terminal.
     pub notes: Vec<String>,
+    /// The same, where a next step of the user's own could be dangerous.
+    pub warnings: Vec<String>,
     /// The private git dir, where something of it is not on the host yet.
     pub kept: Option<PathBuf>,
 }

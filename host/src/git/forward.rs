@@ -67,9 +67,10 @@ impl<'a> Forward<'a> {
 
     fn packed(&self) -> io::Result<Refs> {
         let mut refs = Refs::new();
-        parse_packed(&self.top.read("packed-refs", PACKED_LIMIT)?.unwrap_or_default(), self.format, |name, oid| {
-            refs.insert(name, oid);
-        });
+        let _odd =
+            parse_packed(&self.top.read("packed-refs", PACKED_LIMIT)?.unwrap_or_default(), self.format, |name, oid| {
+                refs.insert(name, oid);
+            });
         Ok(refs)
     }
 

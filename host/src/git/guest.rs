@@ -8,14 +8,13 @@ use std::path::Path;
 use super::error::clean;
 use super::guest_files::{Beneath, Kind, stamp_of};
 use super::index::Index;
-use super::oid::{ObjectFormat, Oid, is_plain_ref_name, is_ref_name};
+use super::oid::{DEEPEST, ObjectFormat, Oid, is_plain_ref_name, is_ref_name};
 use super::refs::{Head, Refs, parse_packed};
 use super::side::{INDEX_LIMIT, MERGE_FILES, MERGE_LIMIT, Merge, Side, Stamped, travels};
 
 const MOST_REFS: usize = 100_000;
 /// Branches and tags that one run may bring to the host.
 const MOST_NEW_REFS: usize = 5000;
-const DEEPEST: usize = 32;
 const REF_LIMIT: u64 = 4096;
 const PACKED_LIMIT: u64 = 64 << 20;
 const STASH_LIMIT: u64 = 1 << 20;
@@ -157,17 +156,25 @@ fn read_refs(top: &Beneath, format: ObjectFormat) -> io::Result<Refs> {
     let (mut loose, mut symbolic, mut refs) = (Refs::new(), BTreeSet::new(), Refs::new());
     walk(top, "refs", format, &mut loose, &mut symbolic, 0)?;
     if let Some(packed) = top.read("packed-refs", PACKED_LIMIT)? {
-        parse_packed(&packed, format, |name, oid| {
-            if refs.len() < MOST_REFS {
+        let odd = parse_packed(&packed, format, |name, oid| {
+            if refs.len() <= MOST_REFS {
                 refs.insert(name, oid);
             }
         });
+        if odd {
+            return Err(io::Error::other("the sandbox's 'packed-refs' holds a line that is not understood"));
+        }
+        if refs.len() > MOST_REFS {
+            return Err(io::Error::other(format!("the sandbox has more than {MOST_REFS} refs")));
+        }
     }
     refs.retain(|name, _| !symbolic.contains(name));
     refs.extend(loose);
     Ok(refs)
 }
 
+/// What is passed over here would look like a deletion, and be one in the end: so whatever git may take for a ref
+/// and we do not is an error.
 fn walk(
     at: &Beneath,
     name: &str,
@@ -178,23 +185,29 @@ fn walk(
 ) -> io::Result<()> {
     let last = name.rsplit('/').next().unwrap_or(name);
     let Some(dir) = at.dir(last)? else { return Ok(()) };
-    for (file, kind) in dir.list(MOST_REFS)? {
+    for (file, kind) in dir.list_text(MOST_REFS)? {
+        // Git passes over these as well: locks, and what other programs hide.
+        if file.starts_with('.') || file.ends_with(".lock") {
+            continue;
+        }
         let name = format!("{name}/{file}");
         if found.len() >= MOST_REFS {
             return Err(io::Error::other(format!("the sandbox has more than {MOST_REFS} refs")));
         }
+        let odd = |why: &str| Err(io::Error::other(format!("'{}' {why}", clean(&name))));
         match kind {
             Kind::Directory if depth < DEEPEST => walk(&dir, &name, format, found, symbolic, depth + 1)?,
+            Kind::Directory => return odd("is a directory of refs deeper than any that is taken"),
             Kind::File if is_ref_name(&name) => {
-                // Gone or replaced since it was listed: what is there instead counts next time.
-                let text = dir.read(&file, REF_LIMIT).ok().flatten();
-                match text.and_then(|text| Head::parse(&text, format)) {
+                // Gone since it was listed: that counts.
+                let Some(text) = dir.read(&file, REF_LIMIT)? else { continue };
+                match Head::parse(&text, format) {
                     Some(Head::Detached(oid)) => _ = found.insert(name, oid),
                     Some(Head::Branch(_)) => _ = symbolic.insert(name),
-                    None => {}
+                    None => return odd("names neither an object nor a ref"),
                 }
             }
-            _ => {}
+            _ => return odd("is no ref"),
         }
     }
     Ok(())

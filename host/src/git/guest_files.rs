@@ -3,11 +3,13 @@
 //! Every step is relative to an open directory and follows no link; only regular files are read, never more than a
 //! bound, never waiting (a FIFO in a file's place must not hold us); new files are made exclusively.
 
+use std::ffi::CStr;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
+use super::error::clean;
 use nix::dir::{Dir, Type};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, open, openat, renameat};
@@ -111,12 +113,24 @@ impl Beneath {
 
     /// Names in this directory that are UTF-8, with what they stand for; more than `limit` is an error.
     pub(super) fn list(&self, limit: usize) -> io::Result<Vec<(String, Kind)>> {
+        self.list_or(limit, |_| Ok(()))
+    }
+
+    /// [`Self::list`], where a name that is not UTF-8 is an error.
+    pub(super) fn list_text(&self, limit: usize) -> io::Result<Vec<(String, Kind)>> {
+        self.list_or(limit, |name| Err(odd(&clean(&name.to_string_lossy()), "has a name that is no UTF-8")))
+    }
+
+    fn list_or(&self, limit: usize, no_text: impl Fn(&CStr) -> io::Result<()>) -> io::Result<Vec<(String, Kind)>> {
         // A new open file: reading a shared one would move its position.
         let fd = openat(&self.0, ".", OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
         let mut names = Vec::new();
         for entry in Dir::from_fd(fd)?.iter() {
             let entry = entry?;
-            let Ok(name) = entry.file_name().to_str() else { continue };
+            let Ok(name) = entry.file_name().to_str() else {
+                no_text(entry.file_name())?;
+                continue;
+            };
             if name == "." || name == ".." {
                 continue;
             }

@@ -17,6 +17,7 @@ mod config_file;
 mod error;
 mod exchange;
 mod forward;
+mod gitlinks;
 mod guest;
 mod guest_files;
 mod host_lock;

@@ -80,6 +80,8 @@ impl fmt::Display for Oid {
 
 /// Longest ref name taken from a guest.
 const LONGEST: usize = 200;
+/// Directories below `refs` that such a name can have: every one takes a letter and a slash.
+pub(super) const DEEPEST: usize = LONGEST / 2;
 
 /// Whether git itself would take `name` as a full ref name.
 pub fn is_ref_name(name: &str) -> bool {

@@ -169,6 +169,8 @@ impl Private {
         }
         all.imported.notes.sort();
         all.imported.notes.dedup();
+        all.imported.warnings.sort();
+        all.imported.warnings.dedup();
         // Names are the guest's to make: nobody reads thousands of lines.
         let more = all.imported.notes.len().saturating_sub(MOST_LINES)
             + all.imported.conflicts.len().saturating_sub(MOST_LINES);
@@ -239,14 +241,14 @@ impl Synced {
     /// Adds what happened in the submodule at `path` (empty: in the repository itself).
     fn add(&mut self, other: Self, path: &str) {
         let name = |name: String| if path.is_empty() { name } else { format!("{path}:{name}") };
-        let Imported { mut updated, mut conflicts, notes, kept } = other.imported;
+        let Imported { mut updated, mut conflicts, notes, warnings, kept } = other.imported;
         updated.iter_mut().for_each(|update| update.name = name(std::mem::take(&mut update.name)));
         conflicts.iter_mut().for_each(|conflict| conflict.name = name(std::mem::take(&mut conflict.name)));
-        let notes =
-            notes.into_iter().map(|note| if path.is_empty() { note } else { format!("submodule '{path}': {note}") });
+        let line = |note: String| if path.is_empty() { note } else { format!("submodule '{path}': {note}") };
         self.imported.updated.extend(updated);
         self.imported.conflicts.extend(conflicts);
-        self.imported.notes.extend(notes);
+        self.imported.notes.extend(notes.into_iter().map(line));
+        self.imported.warnings.extend(warnings.into_iter().map(line));
         self.imported.kept = self.imported.kept.take().or(kept);
         self.unfinished = self.unfinished.take().or(other.unfinished);
     }
@@ -264,6 +266,7 @@ fn first_base(run: &str, host: Host, index: &Index, layout: &Layout) -> Base {
         created: Default::default(),
         parked: Default::default(),
         told: Default::default(),
+        warnings: Default::default(),
         pending: Default::default(),
         settled: String::new(),
         other: refs.into_iter().filter(|(name, _)| !shown(name) && name != "refs/stash").collect(),

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::error::GitError;
-use super::oid::{ObjectFormat, Oid, is_ref_name};
+use super::oid::{DEEPEST, ObjectFormat, Oid, is_ref_name};
 use super::repository::{RefFormat, Repository};
 
 /// Full name to object.
@@ -82,9 +82,11 @@ impl HostRefs {
         loose.walk(&repo.common_dir, "refs", repo.object_format, 0)?;
         let packed = repo.common_dir.join("packed-refs");
         match fs::read(&packed) {
-            Ok(text) => parse_packed(&text, repo.object_format, |name, oid| {
-                found.refs.insert(name, oid);
-            }),
+            Ok(text) => {
+                _ = parse_packed(&text, repo.object_format, |name, oid| {
+                    found.refs.insert(name, oid);
+                })
+            }
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             Err(e) => return Err(GitError::io("read", packed)(e)),
         }
@@ -105,7 +107,7 @@ impl HostRefs {
         for entry in entries.flatten() {
             let Some(name) = entry.file_name().to_str().map(|file| format!("{name}/{file}")) else { continue };
             let Ok(kind) = entry.file_type() else { continue };
-            if kind.is_dir() && depth < 64 && shared(&format!("{name}/")) {
+            if kind.is_dir() && depth < DEEPEST && shared(&format!("{name}/")) {
                 self.walk(common, &name, format, depth + 1)?;
             } else if kind.is_file() && is_ref_name(&name) {
                 match fs::read(entry.path()).ok().and_then(|text| Head::parse(&text, format)) {
@@ -158,15 +160,20 @@ fn shared(name: &str) -> bool {
         && !["refs/wm/", "refs/bisect/", "refs/worktree/", "refs/rewritten/"].iter().any(|own| name.starts_with(own))
 }
 
-/// Calls `found` for every ref of a `packed-refs` file. Lines that are no refs are passed over.
-pub(super) fn parse_packed(text: &[u8], format: ObjectFormat, mut found: impl FnMut(String, Oid)) {
-    for line in text.split(|&b| b == b'\n') {
-        let Some((oid, name)) = line.split_at_checked(format.bytes() * 2) else { continue };
+/// Calls `found` for every ref of a `packed-refs` file. Lines that are no refs are passed over; says whether any was
+/// neither that nor a comment nor what a tag leads to.
+pub(super) fn parse_packed(text: &[u8], format: ObjectFormat, mut found: impl FnMut(String, Oid)) -> bool {
+    let mut odd = false;
+    for line in text.split(|&b| b == b'\n').filter(|line| !matches!(line.first(), None | Some(b'#' | b'^'))) {
+        let (oid, name) = line.split_at_checked(format.bytes() * 2).unwrap_or_default();
         let name = name.strip_prefix(b" ").and_then(|name| std::str::from_utf8(name).ok());
         if let (Some(oid), Some(name)) = (Oid::parse(oid, format), name.filter(|name| is_ref_name(name))) {
             found(name.to_owned(), oid);
+        } else {
+            odd = true;
         }
     }
+    odd
 }
 
 /// The text of a `packed-refs` file.

@@ -39,6 +39,8 @@ impl Round<'_> {
             }
         }
         if self.last {
+            // Earlier ones went to the log only.
+            self.synced.imported.warnings.extend(self.base.warnings.iter().cloned());
             self.unfinished(hold);
             self.elsewhere();
         }

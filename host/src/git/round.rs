@@ -85,6 +85,7 @@ impl Round<'_> {
         }
         drop(lock);
         step("unlocked");
+        self.find_gitlinks(&plan, &fetched);
         self.forward(&mut plan)?;
         step("forwarded");
         let tracking = tracking::read(&self.private.layout);

@@ -81,7 +81,7 @@ fn watch(boundary: &Boundary, stop: &EventFd, log: &Log) -> Result<(), GitError>
         match boundary.import() {
             Ok(imported) => {
                 // What stays in the way is said again by each import, and once by us.
-                let notes = imported.notes.join("; ");
+                let notes = [imported.warnings, imported.notes].concat().join("; ");
                 if !notes.is_empty() && notes != said {
                     log.line(&notes);
                 }

@@ -7,6 +7,9 @@ pub(super) fn report(imported: &Imported) {
     for conflict in &imported.conflicts {
         crate::ui::warning(&conflict.to_string());
     }
+    for warning in &imported.warnings {
+        crate::ui::warning(warning);
+    }
     for note in &imported.notes {
         crate::ui::note(note);
     }

@@ -531,3 +531,121 @@ fn p11_a_ref_swapped_for_a_link_while_we_look_is_never_followed() {
         done.store(true, Ordering::Relaxed);
     });
 }
+
+#[test]
+fn p14_refs_of_any_depth_arrive_and_deeper_ones_are_no_deletions() {
+    for git in gits() {
+        // As deep as the longest name that is taken allows.
+        let deep = format!("refs/heads/{}z", "a/".repeat(94));
+        let fixture = Fixture::linked(&git);
+        let boundary = fixture.enter();
+        fixture.guest(&["switch", "-qc", deep.trim_start_matches("refs/heads/")]);
+        fixture.guest(&["branch", &format!("{}b", "b/".repeat(40))]);
+        let commit = fixture.guest_commits("deep");
+        let imported = boundary.leave().unwrap();
+        assert!(imported.kept.is_none(), "{imported:?}");
+        assert_eq!(fixture.host_ref(&deep), commit);
+        assert_eq!(fixture.host(&["symbolic-ref", "HEAD"]), deep);
+        assert!(fixture.has_ref(&format!("refs/heads/{}b", "b/".repeat(40))));
+        // The host's own deep names are seen as well: they are no deletions.
+        let boundary = fixture.enter_as("run2");
+        fixture.guest_commits("again");
+        assert!(boundary.leave().unwrap().kept.is_none());
+        assert!(fixture.has_ref(&format!("refs/heads/{}b", "b/".repeat(40))));
+
+        let strange: &[Attack] = &[
+            ("too deep", |f, _| {
+                f.guest(&["branch", &format!("{}z", "a/".repeat(120))]);
+            }),
+            ("no text", |f, _| {
+                use std::os::unix::ffi::OsStrExt as _;
+                let name = std::ffi::OsStr::from_bytes(b"refs/heads/\xff");
+                fs::copy(f.private().join("refs/heads/old"), f.private().join(name)).unwrap();
+            }),
+            ("no text, packed", |f, _| {
+                let mut line = format!("{} refs/heads/", f.guest(&["rev-parse", "HEAD"])).into_bytes();
+                line.extend(b"\xff\n");
+                let packed = f.private().join("packed-refs");
+                fs::write(&packed, [fs::read(&packed).unwrap(), line].concat()).unwrap();
+            }),
+            ("link", |f, c| symlink(&c.file, f.private().join("refs/heads/link")).unwrap()),
+            ("cut off", |f, _| fs::write(f.private().join("refs/heads/old"), "").unwrap()),
+        ];
+        for (name, attack) in strange {
+            let fixture = Fixture::linked(&git);
+            let canary = Canary::new(&fixture);
+            let boundary = fixture.enter();
+            fixture.guest(&["branch", "old"]);
+            fixture.guest_commits("x");
+            attack(&fixture, &canary);
+            let before = fixture.host(&["for-each-ref"]);
+            let imported = boundary.leave().unwrap();
+            assert!(imported.kept.is_some() && !imported.notes.is_empty(), "{name}: {imported:?}");
+            assert_eq!(fixture.host(&["for-each-ref"]), before, "{name}");
+        }
+    }
+}
+
+#[test]
+fn p14_the_host_never_stands_on_a_branch_that_does_not_exist() {
+    for git in gits() {
+        let fixture = Fixture::linked(&git);
+        let boundary = fixture.enter();
+        let before = (fixture.host(&["symbolic-ref", "HEAD"]), fixture.host(&["ls-files", "--stage"]));
+        fixture.guest(&["symbolic-ref", "HEAD", "refs/heads/nowhere"]);
+        fs::write(fixture.worktree.join("new"), "new\n").unwrap();
+        fixture.guest(&["add", "new"]);
+        boundary.import().unwrap();
+        let imported = boundary.leave().unwrap();
+        let after = (fixture.host(&["symbolic-ref", "HEAD"]), fixture.host(&["ls-files", "--stage"]));
+        assert_eq!(before, after);
+        assert!(imported.conflicts.iter().any(|c| c.reason.contains("nowhere")), "{imported:?}");
+        assert!(imported.kept.is_some(), "{imported:?}");
+    }
+}
+
+#[test]
+fn p14_the_user_is_warned_of_gitlinks_in_what_arrives() {
+    for git in gits() {
+        let fixture = Fixture::linked(&git);
+        let boundary = fixture.enter();
+        let commit = fixture.host_ref("HEAD");
+        fixture.guest(&["switch", "-qc", "side"]);
+        fixture.guest(&["update-index", "--add", "--cacheinfo", &format!("160000,{commit},ne\x1b[2Jst")]);
+        fixture.guest(&["commit", "-qm", "nest"]);
+        fixture.guest(&["tag", "-am", "t", "v1"]);
+        let blob = fixture.guest(&["rev-parse", "HEAD:a"]);
+        fixture.guest(&["tag", "blob", &blob]);
+        fixture.guest(&["switch", "-q", "work"]);
+        let honest = fixture.guest_commits("honest");
+        let first = boundary.import().unwrap();
+        assert_eq!(first.warnings.len(), 2, "{first:?}");
+        let about = |imported: &Imported, name: &str| {
+            let lines = imported.warnings.iter();
+            lines.filter(|w| w.starts_with(&format!("'{name}'")) && w.contains("'nest'")).count()
+        };
+        for name in ["refs/heads/side", "refs/tags/v1"] {
+            assert_eq!(about(&first, name), 1, "{first:?}");
+        }
+        assert!(!first.warnings.iter().any(|w| w.contains("work'") || w.contains('\x1b')), "{first:?}");
+        // Nothing new is nothing to say; a branch that goes on from there is no news either.
+        assert!(boundary.import().unwrap().warnings.is_empty());
+        let tree = fixture.guest(&["rev-parse", "side^{tree}"]);
+        let next = fixture.guest(&["commit-tree", "-p", "side", "-m", "next", &tree]);
+        fixture.guest(&["update-ref", "refs/heads/side", &next]);
+        let again = boundary.import().unwrap();
+        assert!(names(&again).contains(&"refs/heads/side") && again.warnings.is_empty(), "{again:?}");
+        // What the host does not take, it keeps: the user may merge that as well.
+        fixture.host(&["commit", "-q", "--allow-empty", "-m", "host"]);
+        fixture.guest(&[
+            "update-ref",
+            "refs/heads/work",
+            &fixture.guest(&["commit-tree", "-p", &honest, "-m", "x", &tree]),
+        ]);
+        // The user sees the last import's lines only.
+        let last = boundary.leave().unwrap();
+        for name in ["refs/heads/side", "refs/tags/v1", "refs/wm/run1/heads/work"] {
+            assert_eq!(about(&last, name), 1, "{name}: {last:?}");
+        }
+    }
+}
