@@ -5,9 +5,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use nix::unistd::{Whence, lseek};
 
 use super::command::GitCommand;
 use super::config_file::{self, Setting};
@@ -22,6 +25,8 @@ use super::step;
 /// Limits of one object file, of one pack, and of their numbers: room for big trees, not for filling a disk at once.
 const LOOSE_LIMIT: u64 = 4 << 30;
 const PACK_LIMIT: u64 = 64 << 30;
+/// Smaller files are not asked how much of them is there.
+const SPARSE: u64 = 16 << 20;
 const MOST_LOOSE: usize = 1_000_000;
 const MOST_PACKS: usize = 1000;
 /// Indexing and fetching big packs is slow work.
@@ -150,11 +155,22 @@ impl<'a> Exchange<'a> {
 
     /// Copies one file. The outer error is ours, the inner one the guest's: a link, a FIFO, too big, gone.
     fn copy(&self, dir: &Beneath, file: &str, limit: u64, to: &Path) -> io::Result<Result<(), String>> {
-        let from = match dir.open_file(file, limit) {
+        let mut from = match dir.open_file(file, limit) {
             Ok(Some(from)) => from,
             Ok(None) => return Ok(Err(format!("'{file}' is gone"))),
             Err(e) => return Ok(Err(e.to_string())),
         };
+        if sparse(&from).unwrap_or(true) {
+            return Ok(Err(format!("'{file}' is mostly holes")));
+        }
+        let mut begin = Vec::new();
+        let begun = (&from).take(4).read_to_end(&mut begin).and_then(|_| from.rewind());
+        // A pack, or the first byte of compressed data as git knows it.
+        let right =
+            if file.ends_with(".pack") { begin == b"PACK" } else { begin.first().is_some_and(|b| b & 0x8f == 8) };
+        if begun.is_err() || !right {
+            return Ok(Err(format!("'{file}' does not begin as it must")));
+        }
         let new = self.dir.join("incoming/new");
         let copied = io::copy(&mut from.take(limit + 1), &mut fs::File::create(&new)?)?;
         if copied > limit {
@@ -236,6 +252,19 @@ pub(super) fn kinds(
         }));
     }
     Ok(kinds)
+}
+
+/// Whether a big file has next to no content: no honest file of git's does, and copying gives it its full size.
+fn sparse(mut file: &fs::File) -> io::Result<bool> {
+    let meta = file.metadata()?;
+    let (size, most) = (meta.len(), meta.blocks().saturating_mul(512).saturating_add(1 << 20));
+    if size <= SPARSE || most >= size {
+        return Ok(false);
+    }
+    // Some file systems count blocks late, but know their holes.
+    let hole = lseek(file, 0, Whence::SeekHole)?;
+    file.rewind()?;
+    Ok(u64::try_from(hole).is_ok_and(|hole| hole < size))
 }
 
 fn is_hex(text: &str, length: usize) -> bool {

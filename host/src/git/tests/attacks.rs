@@ -649,3 +649,27 @@ fn p14_the_user_is_warned_of_gitlinks_in_what_arrives() {
         }
     }
 }
+
+#[test]
+fn p14_holes_and_other_files_are_not_copied() {
+    let fixture = Fixture::linked(&gits()[0]);
+    let boundary = fixture.enter();
+    let commit = fixture.guest_commits("honest");
+    let objects = fixture.private().join("objects");
+    let pack = objects.join("pack").join(format!("pack-{}.pack", "1".repeat(40)));
+    fs::create_dir_all(objects.join("pack")).unwrap();
+    fs::write(&pack, b"PACK\0\0\0\x02\0\0\0\x01").unwrap();
+    fs::File::options().write(true).open(&pack).unwrap().set_len(8 << 30).unwrap();
+    fs::write(objects.join("pack").join(format!("pack-{}.pack", "2".repeat(40))), "no pack").unwrap();
+    fs::create_dir_all(objects.join("00")).unwrap();
+    let loose = objects.join("00").join("0".repeat(38));
+    fs::write(&loose, b"x").unwrap();
+    fs::File::options().write(true).open(&loose).unwrap().set_len(3 << 30).unwrap();
+    let started = Instant::now();
+    let imported = boundary.leave().unwrap();
+    assert!(started.elapsed() < Duration::from_secs(5));
+    for why in ["holes", "begin"] {
+        assert!(imported.notes.iter().any(|n| n.contains("not taken") && n.contains(why)), "{imported:?}");
+    }
+    assert_eq!(fixture.host_ref("HEAD"), commit);
+}
