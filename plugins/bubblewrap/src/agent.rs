@@ -367,6 +367,6 @@ mod tests {
             "'claude' is not on this machine's PATH: install it, or name another command after '--'"
         );
         home.link("bin/loop", "loop");
-        assert!(home.find("loop", &["bin"]).contains("not found"));
+        assert!(home.find("loop", &["bin"]).contains("is not on"));
     }
 }
