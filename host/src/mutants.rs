@@ -14,7 +14,6 @@ const MUTANTS: &[(&str, &str)] = &[
     ("p4_options", "multiplexer::tmux::tests::p4_a_title_is_never_an_option"),
     ("p12_search_path", "plugins::toolbox::tests::p80_tools_get_a_cleared_environment_and_a_safe_path"),
     ("p14_nofollow", "git::guest_files::tests::p14_links_fifos_and_big_files_are_not_read"),
-    ("p14_nofollow", "git::tests::attacks::p14_a_broken_private_dir_takes_nothing_away"),
     ("p14_fsck", "git::tests::attacks::p14_fsck_refuses_trees_that_lead_into_git"),
     ("p14_gitlinks", "git::tests::attacks::p14_gitlinks_of_the_guest_run_nothing_on_the_host"),
     ("p15_allowlist", "git::config::tests::p15_what_is_not_listed_is_absent"),
