@@ -10,6 +10,7 @@ mod stop;
 use std::collections::BTreeMap;
 
 use color_eyre::eyre::{Report, Result, WrapErr as _};
+use serde_json::json;
 use workmux_plugin_api::{Capability, InstanceInfo, InstanceRequest, InstancesRequest};
 
 use crate::error::from_backend;
@@ -151,4 +152,16 @@ async fn each<F: Future<Output = Result<(), crate::plugins::CallError>>>(
         crate::ui::raw_error(&format!("'{name}': {}", crate::error::render(report)));
     }
     if failures.is_empty() { 0 } else { crate::error::ERROR }
+}
+
+/// What is chosen, for programs.
+fn as_json(everything: &Everything, chosen: &[&One]) -> String {
+    let list = chosen.iter().map(|one| {
+        json!({
+            "name": one.info.name, "backend": everything.backend_of(one).name(), "status": one.info.status,
+            "running": one.info.running, "in_use": one.live, "run": one.info.run, "worktree": one.info.worktree,
+            "size": one.info.size, "created": one.info.created, "last_used": one.info.last_used,
+        })
+    });
+    format!("{:#}", json!({ "instances": list.collect::<Vec<_>>() }))
 }

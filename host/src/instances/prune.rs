@@ -1,14 +1,12 @@
 //! `sandbox prune`: deletes what nobody uses any more, after showing it.
 
-use color_eyre::eyre::Result;
-use serde_json::json;
-
 use super::shown::{ago, count, now, size};
-use super::{Everything, One, each, run};
+use super::{Everything, One, as_json, each, run};
 use crate::error::Failure;
 use crate::routing::PRUNE;
 use crate::surroundings::Surroundings;
 use crate::text::line;
+use color_eyre::eyre::Result;
 
 /// What the user asked for.
 #[derive(Debug)]
@@ -71,16 +69,4 @@ async fn pruning(wish: Prune, surroundings: &Surroundings) -> Result<u8> {
         return Ok(0);
     }
     Ok(each(&chosen, "Deleted", |one| everything.backend_of(one).delete(everything.request(one, wish.force))).await)
-}
-
-/// What is chosen, for programs.
-pub(super) fn as_json(everything: &Everything, chosen: &[&One]) -> String {
-    let list = chosen.iter().map(|one| {
-        json!({
-            "name": one.info.name, "backend": everything.backend_of(one).name(), "status": one.info.status,
-            "running": one.info.running, "in_use": one.live, "run": one.info.run, "worktree": one.info.worktree,
-            "size": one.info.size, "created": one.info.created, "last_used": one.info.last_used,
-        })
-    });
-    format!("{:#}", json!({ "instances": list.collect::<Vec<_>>() }))
 }

@@ -5,7 +5,7 @@ use std::io::IsTerminal as _;
 use color_eyre::eyre::{Report, Result};
 
 use super::shown::count;
-use super::{Everything, One, each, run};
+use super::{Everything, One, as_json, each, run};
 use crate::error::{Failure, hinted};
 use crate::routing::STOP;
 use crate::surroundings::Surroundings;
@@ -107,8 +107,4 @@ fn unknown(name: &str, all: &[One]) -> Report {
     let hint =
         if names.is_empty() { "there is none now".to_owned() } else { format!("there are: {}", names.join(", ")) };
     hinted(format!("there is no sandbox '{}' of ours", line(name)), hint)
-}
-
-fn as_json(everything: &Everything, chosen: &[&One]) -> String {
-    super::prune::as_json(everything, chosen)
 }
