@@ -58,11 +58,7 @@ pub fn hinted(message: impl Into<String>, hint: impl Into<String>) -> Report {
 
 /// A backend's failure as a report: which step failed, why, and the backend's hint. The text is clean already.
 pub fn from_backend(failure: &crate::plugins::CallError) -> Report {
-    let message = format!("backend '{}' could not {}", failure.backend, step(failure.verb));
-    let error = &failure.error;
-    let mut causes: Vec<String> = vec![error.message.clone()];
-    causes.extend(error.causes.iter().cloned());
-    Report::new(Chain::new(message, causes, error.hint.clone()))
+    failed(&format!("backend '{}' could not {}", failure.backend, step(failure.verb)), &failure.error)
 }
 
 /// What a backend found wrong with the machine, as a cause.
@@ -70,11 +66,15 @@ pub fn because(subject: &str, error: &workmux_plugin_api::Error) -> Report {
     Report::new(Chain::new(format!("{subject}: {}", error.message), error.causes.clone(), error.hint.clone()))
 }
 
+/// A backend's failure under a first line of ours.
+pub fn failed(message: &str, error: &workmux_plugin_api::Error) -> Report {
+    let causes = std::iter::once(&error.message).chain(&error.causes).cloned().collect();
+    Report::new(Chain::new(message.to_owned(), causes, error.hint.clone()))
+}
+
 /// What a backend says its program's failure meant.
 pub fn explained(backend: &str, error: &workmux_plugin_api::Error) -> Report {
-    let mut causes = vec![error.message.clone()];
-    causes.extend(error.causes.iter().cloned());
-    Report::new(Chain::new(format!("backend '{backend}' could not start the sandbox"), causes, error.hint.clone()))
+    failed(&format!("backend '{backend}' could not start the sandbox"), error)
 }
 
 /// What a verb does, in words that continue "could not".
@@ -89,6 +89,12 @@ fn step(verb: &str) -> &str {
         "release" => "clean up",
         "list" => "list what it has",
         "check" => "check itself",
+        "image" => "say which image it uses",
+        "pull" => "pull the image",
+        "build" => "build the image",
+        "recipe" => "say how the image is built",
+        "freshness" => "tell how fresh the image is",
+        "install" => "install the program",
         other => other,
     }
 }

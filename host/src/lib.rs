@@ -4,8 +4,8 @@
 //! checks and loads backends; `spec` says what a sandbox must look like; `git` is all host git and the boundary around
 //! it; `supervisor` owns one running command and knows neither flags nor plugins; `rpc` answers the guest;
 //! `multiplexer` shows its status; `config` reads files; `runs` keeps the records of what runs; `instances` stops and
-//! deletes what outlived its command; `doctor` says what is
-//! in the way of all this.
+//! deletes what outlived its command; `images` pulls and builds what sandboxes start from; `install_dev` puts a
+//! development build into them; `doctor` says what is in the way of all this.
 
 pub mod agents;
 #[cfg(test)]
@@ -16,6 +16,8 @@ pub mod config;
 mod doctor;
 pub mod error;
 pub mod git;
+mod images;
+mod install_dev;
 mod instances;
 pub mod launch;
 pub mod multiplexer;
@@ -23,12 +25,14 @@ pub mod mutant;
 #[cfg(all(test, feature = "mutants"))]
 mod mutants;
 pub mod plugins;
+mod progress;
 pub mod routing;
 pub mod rpc;
 pub mod runs;
 pub mod spec;
 pub mod supervisor;
 pub mod surroundings;
+mod task;
 pub mod text;
 pub mod tool;
 pub mod ui;

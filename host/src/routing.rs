@@ -95,6 +95,44 @@ pub fn choose<'a>(registry: &'a Registry, config: &Config, flag: Option<&str>) -
     Ok(Chosen { registry, manifest, unasked })
 }
 
+/// The backend for a command on images: the flag's, else the one a run would use where it has the capability, else the
+/// one that has it. Says so where that is another.
+///
+/// # Errors
+/// None has it, several have it, or the one that was named does not.
+pub fn serving(operation: Operation, registry: &Registry, config: &Config, flag: Option<&str>) -> Result<String> {
+    let has = |name: &str| -> Result<bool> {
+        Ok(registry.manifest(name).map_err(report)?.capabilities.contains(&operation.capability))
+    };
+    if let Some(name) = flag {
+        return if has(name)? { Ok(name.to_owned()) } else { Err(not_provided(operation, flag, registry)) };
+    }
+    let usual = match &config.sandbox.backend {
+        Some(name) => Some(name.clone()),
+        None => registry.default_backend(&DEFAULT_BACKENDS),
+    };
+    if let Some(name) = &usual
+        && has(name)?
+    {
+        return Ok(name.clone());
+    }
+    let offering = registry.offering(operation.capability);
+    let first = DEFAULT_BACKENDS.iter().find(|name| offering.iter().any(|offered| offered == *name));
+    match (first, offering.as_slice()) {
+        (Some(name), _) => Ok((*name).to_owned()),
+        (None, [only]) => Ok(only.clone()),
+        _ => Err(not_provided(operation, usual.as_deref(), registry)),
+    }
+    .inspect(|name| {
+        if let Some(usual) = &usual {
+            crate::ui::note(&format!(
+                "'{}' is done by backend '{name}', since '{usual}' has no such thing",
+                operation.name
+            ));
+        }
+    })
+}
+
 fn nothing(registry: &Registry) -> Report {
     let names = registry.names();
     let wanted: Vec<String> = names

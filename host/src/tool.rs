@@ -16,6 +16,8 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
+pub mod stream;
+
 /// What a question to a tool may take unless its caller knows better.
 pub const QUESTION: Duration = Duration::from_secs(30);
 /// Output beyond this is not kept and ends the tool: nobody reads more.
@@ -94,6 +96,10 @@ impl Cancel {
     /// A handle that has not been used yet.
     pub fn new() -> io::Result<Self> {
         Ok(Self(Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?)))
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 
     /// Ends the tool, and any tool started with this handle later.
@@ -262,7 +268,7 @@ fn drain(pipe: &mut Option<impl Read>, into: &mut Vec<u8>) -> Result<(), Stop> {
     Ok(())
 }
 
-fn set_nonblocking(fd: BorrowedFd) -> Result<(), Stop> {
+fn set_nonblocking(fd: BorrowedFd) -> nix::Result<()> {
     use nix::fcntl::{FcntlArg, OFlag, fcntl};
     let flags = OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL)?);
     fcntl(fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;

@@ -17,8 +17,9 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AttachRequest, CheckRequest, Context, Error, Exec, ExecRequest, ExplainRequest, Features, Finding, Instance,
-    Instances, PrepareRequest, ReleaseRequest, Result, Route, RouteRequest, Settings, SettingsRequest, VerifyRequest,
+    AttachRequest, CheckRequest, Context, Error, Exec, ExecRequest, ExplainRequest, Features, Finding, Images, Install,
+    Instance, Instances, PrepareRequest, ReleaseRequest, Result, Route, RouteRequest, Settings, SettingsRequest,
+    VerifyRequest,
 };
 
 /// What runs commands somewhere else: all that the supervisor knows of a backend.
@@ -99,12 +100,6 @@ pub trait Attach: Send + Sync {
     /// Answers how to run the command. [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) where the instance is gone.
     async fn attach(&self, cx: &Context, request: AttachRequest) -> Result<Exec>;
 }
-
-/// Capability: images. Its verbs are not served by this protocol version; the trait marks the accessor's place.
-pub trait Images: Send + Sync {}
-
-/// Capability: installing a guest program. Its verbs are not served by this protocol version.
-pub trait Install: Send + Sync {}
 
 /// A capability by name, as it stands in manifests and messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

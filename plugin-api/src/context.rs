@@ -53,8 +53,10 @@ pub struct Tool {
     pub env: Vec<(String, Word)>,
     /// Bytes for its standard input, as text.
     pub input: String,
-    /// Milliseconds; 0 = 30 s.
+    /// Milliseconds; 0 = 30 s, or for [`Context::start`] as long as the call.
     pub deadline_ms: u64,
+    /// For [`Context::start`]: its output goes to a pseudo-terminal, because some tools tell how far they are only there.
+    pub terminal: bool,
 }
 
 /// What a tool left.
@@ -67,6 +69,60 @@ pub struct ToolOutput {
     pub stdout: String,
     /// Standard error; bytes that are not UTF-8 replaced.
     pub stderr: String,
+}
+
+/// What a tool that was started with [`Context::start`] did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "step", rename_all = "kebab-case")]
+pub enum Step {
+    /// It printed these lines, on either stream. A carriage return ends a line too; what moves a cursor or colours is
+    /// gone, and so are empty lines.
+    Printed {
+        /// The lines.
+        lines: Vec<String>,
+    },
+    /// Nothing, for as long as was waited.
+    Quiet,
+    /// It ended.
+    Ended {
+        /// Its exit code; `None` when a signal ended it.
+        code: Option<i32>,
+    },
+}
+
+/// A tool that runs while the call goes on; ends with the call at the latest.
+///
+/// Ended early it is asked to by SIGTERM first, and killed 3 s later.
+pub struct RunningTool<'a> {
+    cx: &'a Context,
+    number: u64,
+}
+
+impl RunningTool<'_> {
+    /// What it does next, within this time. It waits in its output until somebody reads on.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Timeout`] at the tool's deadline.
+    pub async fn next(&mut self, within: Duration) -> Result<Step> {
+        let question = NextStep { number: self.number, within_ms: millis(within) };
+        self.cx.ask("tool.next", &question).await
+    }
+
+    /// Ends it; returns when it is gone.
+    pub async fn end(self) -> Result<()> {
+        self.cx.ask("tool.end", &self.number).await
+    }
+}
+
+/// The question behind [`RunningTool::next`].
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct NextStep {
+    pub(crate) number: u64,
+    pub(crate) within_ms: u64,
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// How important a log line is.
@@ -101,9 +157,17 @@ impl Context {
         self.ask("run", &tool).await
     }
 
+    /// Starts a tool and lets it run, for those that work long and tell how far they are.
+    ///
+    /// # Errors
+    /// [`ErrorKind::MissingTool`] where it is not installed.
+    pub async fn start(&self, tool: Tool) -> Result<RunningTool<'_>> {
+        Ok(RunningTool { cx: self, number: self.ask("tool.start", &tool).await? })
+    }
+
     /// Waits.
     pub async fn sleep(&self, time: Duration) -> Result<()> {
-        self.ask("sleep", &(time.as_millis().min(u128::from(u64::MAX)) as u64)).await
+        self.ask("sleep", &millis(time)).await
     }
 
     /// Adds a line to the log, or shows it to the user. Control bytes are removed and the length is bounded.

@@ -23,6 +23,21 @@ pub struct Error {
     /// What to do about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+    /// What the host can do about it by itself, once, before it tries again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<Remedy>,
+}
+
+/// What would cure a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Remedy {
+    /// [`Images::pull`](crate::Images::pull): the published image is not there yet.
+    Pull,
+    /// One of a newer protocol; ignored.
+    #[serde(other)]
+    Unknown,
 }
 
 /// Sorts of failure a host or script can react to.
@@ -62,7 +77,7 @@ pub enum ErrorKind {
 impl Error {
     /// An error of this kind.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), causes: Vec::new(), hint: None }
+        Self { kind, message: message.into(), causes: Vec::new(), hint: None, remedy: None }
     }
 
     /// [`ErrorKind::Internal`].
@@ -84,6 +99,13 @@ impl Error {
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// Adds what would cure it.
+    #[must_use]
+    pub fn remedy(mut self, remedy: Remedy) -> Self {
+        self.remedy = Some(remedy);
         self
     }
 

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Result, SandboxSpec, Word};
+use crate::{Image, Result, SandboxSpec, Word};
 
 /// Asks how guests of this backend reach the supervisor.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -71,6 +71,8 @@ pub struct Instance {
     pub inherit_env: bool,
     /// Lines to tell the user once, such as a degraded network.
     pub notes: Vec<String>,
+    /// What it starts from, where that is an image of [`Images`](crate::Images).
+    pub image: Option<Image>,
 }
 
 /// A command in the guest. `env` is complete: nothing is inherited.

@@ -6,6 +6,7 @@ mod backend;
 mod context;
 mod error;
 mod exec;
+mod images;
 mod instances;
 pub mod manifest;
 mod mutant;
@@ -17,12 +18,16 @@ mod spec;
 mod word;
 
 pub use async_trait::async_trait;
-pub use backend::{Attach, Backend, Capability, Images, Install, Transport};
-pub use context::{Context, Level, Tool, ToolOutput};
-pub use error::{Error, ErrorKind, Result};
+pub use backend::{Attach, Backend, Capability, Transport};
+pub use context::{Context, Level, RunningTool, Step, Tool, ToolOutput};
+pub use error::{Error, ErrorKind, Remedy, Result};
 pub use exec::{
     AttachRequest, Companion, Ended, Exec, ExecRequest, ExplainRequest, GuestCommand, Instance, Origin, Plan,
     PrepareRequest, ReleaseRequest, Route, RouteRequest, Session, Stdio, ToolCall, VerifyRequest,
+};
+pub use images::{
+    BuildRequest, Freshness, FreshnessRequest, Image, ImageRequest, Images, Install, InstallRequest, Installed, Pulled,
+    Recipe,
 };
 pub use instances::{InstanceInfo, InstanceRequest, Instances, InstancesRequest};
 pub use manifest::{Isolation, Manifest, PROTOCOL};

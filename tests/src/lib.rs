@@ -14,7 +14,7 @@
 //!
 //! `sandbox` are the kinds of sandbox, `given` is what `cargo xtask test` hands over, `engine` finds engines and keeps count, `run` runs programs,
 //! `pty` and `tmux` are terminals, `wait` waits, `waiting` is a guest that waits, `residue` looks for what runs left,
-//! `snapshot` sees what changed, `gits` are the versions of git here. No test runs the product as root unless it asks
+//! `snapshot` sees what changed, `gits` are the versions of git here, `registry` gives out images, `model` talks to agents. No test runs the product as root unless it asks
 //! to (`as_root`).
 
 #![forbid(unsafe_code)]
@@ -23,7 +23,9 @@
 mod engine;
 mod gits;
 mod given;
+mod model;
 mod pty;
+mod registry;
 mod residue;
 mod run;
 mod sandbox;
@@ -37,7 +39,9 @@ mod world;
 pub use engine::engine;
 pub use gits::{Git, gits};
 pub use given::{Account, Given, checkout, given};
+pub use model::Model;
 pub use pty::Pty;
+pub use registry::{Registry, Silent, trust};
 pub use residue::{Process, family, processes};
 pub use run::{Finished, Run, Running};
 pub use sandbox::Sandbox;

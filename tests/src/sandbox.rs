@@ -76,6 +76,12 @@ impl Sandbox {
     /// The user's configuration that chooses it, with further keys of `sandbox` and of the backend's own table, each as
     /// `KEY: VALUE, KEY: VALUE`.
     pub fn configuration(self, more: &str, table: &str) -> String {
+        self.configuration_of(self.described().map(|engine| engine.image.as_str()), more, table)
+    }
+
+    /// The same with this image, or with the backend's own choice.
+    pub fn configuration_of(self, image: Option<&str>, more: &str, table: &str) -> String {
+        let image = image.map(|image| format!("image: '{image}', ")).unwrap_or_default();
         let comma = |text: &str| if text.is_empty() { String::new() } else { format!(", {text}") };
         match self.described() {
             None => {
@@ -83,8 +89,7 @@ impl Sandbox {
                 format!("sandbox: {{ backend: bubblewrap{}{table} }}\n", comma(more))
             }
             Some(engine) => format!(
-                "sandbox: {{ backend: container, image: '{}', container: {{ runtime: {}, allow_root: {}, rpc: {}{} }}{} }}\n",
-                engine.image,
+                "sandbox: {{ backend: container, {image}container: {{ runtime: {}, allow_root: {}, rpc: {}{} }}{} }}\n",
                 engine.runtime,
                 engine.root,
                 if self == Self::DockerTcp { "tcp" } else { "auto" },

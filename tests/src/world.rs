@@ -20,6 +20,7 @@ pub struct World {
     home: TempDir,
     git: Option<Git>,
     sandbox: Sandbox,
+    variables: Vec<(String, PathBuf)>,
 }
 
 impl World {
@@ -94,7 +95,7 @@ impl World {
 
     fn empty(sandbox: Sandbox) -> Self {
         let home = tempfile::Builder::new().prefix("w").rand_bytes(5).tempdir_in(&given().worlds);
-        let world = Self { home: home.expect("a home can be made"), git: None, sandbox };
+        let world = Self { home: home.expect("a home can be made"), git: None, sandbox, variables: Vec::new() };
         world.own(world.home());
         for name in ["run", "run/user", ".config", ".config/workmux", "tmp"] {
             world.folder(&world.home().join(name));
@@ -149,6 +150,13 @@ impl World {
         self.user_config(&self.sandbox.configuration(more, ""));
     }
 
+    /// Writes the user's configuration that chooses this world's kind of sandbox, with this image or with the backend's
+    /// own choice, an agent, and further keys of the backend's own table.
+    pub fn configure_image(&self, image: Option<&str>, agent: &str, table: &str) {
+        let sandbox = self.sandbox.configuration_of(image, "", table);
+        self.user_config(&format!("{sandbox}agent: {agent}\n"));
+    }
+
     /// [`Self::configure`], with further keys of the backend's own table.
     pub fn configure_table(&self, table: &str) {
         self.user_config(&self.sandbox.configuration("", table));
@@ -201,11 +209,18 @@ impl World {
         let run = Run::new(program).dir(dir).env("HOME", self.home());
         let run = if let Some(git) = self.git { run.env("PATH", git.search_path) } else { run };
         let run = run.env("XDG_RUNTIME_DIR", self.home().join("run/user")).env("TMPDIR", self.home().join("tmp"));
-        match self.sandbox.described() {
+        let run = match self.sandbox.described() {
             Some(engine) if engine.root => run.envs(&engine.env).as_root(),
             Some(engine) => run.envs(&engine.env),
             None => run,
-        }
+        };
+        run.envs(self.variables.iter().map(|(name, value)| (name, value)))
+    }
+
+    /// Sets a variable of this world's environment.
+    pub fn set(&mut self, name: &str, value: impl Into<PathBuf>) {
+        self.variables.retain(|(other, _)| other != name);
+        self.variables.push((name.to_owned(), value.into()));
     }
 
     /// The image of this world's containers.

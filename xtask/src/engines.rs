@@ -23,6 +23,12 @@ const IMAGE: &str = "workmux-test/base:2";
 const PACKAGES: &str = "git,procps,ca-certificates";
 /// What an image says to its containers.
 const SAYS: &str = "ENV IMAGE_SAYS=hello";
+/// What images are built on, under the names it has in stores: the release that the recipes name, made from the
+/// machine's own package sources, because a registry need not be reachable.
+const SLIM: [(&str, &str); 2] = [("docker", "debian:trixie-slim"), ("podman", "docker.io/library/debian:trixie-slim")];
+const SLIM_RELEASE: &str = "trixie";
+/// The machine's list of authorities, which may know one that a fresh system does not.
+const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 /// The bridge of our docker daemon, which leaves another daemon's alone, and its address.
 const BRIDGE: &str = "wmtest0";
 const BRIDGE_ADDRESS: &str = "10.213.77.1/24";
@@ -43,6 +49,8 @@ pub(crate) const PROGRAMS: crate::setup::Programs = &[
     ("mmdebstrap", "mmdebstrap"),
     ("iptables", "iptables"),
     ("ip", "iproute2"),
+    ("docker-registry", "docker-registry"),
+    ("skopeo", "skopeo"),
 ];
 
 /// The engines, for as long as this lives.
@@ -80,7 +88,11 @@ impl Engines {
 
     fn set_up(&mut self, folder: &Path, account: &Account) -> Result<()> {
         folder_of(folder, None)?;
-        let image = image(folder)?;
+        let images = std::thread::scope(|scope| {
+            let slim = scope.spawn(|| slim(folder));
+            let image = image(folder)?;
+            Ok::<_, String>([image, slim.join().unwrap_or(Err("making an image panicked".into()))?])
+        })?;
         let files = configure(folder, account)?;
         let socket = folder.join("docker.sock");
         let docker = json!({"DOCKER_HOST": format!("unix://{}", socket.display())});
@@ -96,7 +108,7 @@ impl Engines {
         let shared = process::succeeds(Command::new("docker").env_remove("DOCKER_HOST").arg("version"));
         let daemon = start_docker(folder, &socket, account, shared).map(|daemon| self.dockerd = Some(daemon));
         // Imports take the longest, and each engine has a store of its own.
-        let load = |engine, env: &Value, who: Option<(&Account, &PathBuf)>| load(engine, env, who, &image);
+        let load = |engine, env: &Value, who: Option<(&Account, &PathBuf)>| load(engine, env, who, &images);
         let loaded = std::thread::scope(|scope| {
             let docker = scope.spawn(|| daemon.and_then(|()| load("docker", &docker, None)));
             let root = scope.spawn(|| load("podman", &root, None));
@@ -178,31 +190,68 @@ fn image(folder: &Path) -> Result<PathBuf> {
     if path.exists() {
         return Ok(path);
     }
-    let new = folder.join("new.tar");
-    let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
-    let codename = release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME=")).unwrap_or("stable");
     eprintln!("making the test image ...");
+    let options = ["--variant=essential", &format!("--include={PACKAGES}")];
+    let codename = codename();
+    debootstrap(&path, &codename, &options, sources(&codename))?;
+    Ok(path)
+}
+
+/// What stands for the image that recipes build on; made once.
+fn slim(folder: &Path) -> Result<PathBuf> {
+    let path = folder.join("slim.tar");
+    if path.exists() {
+        return Ok(path);
+    }
+    eprintln!("making the image that others are built on ...");
+    let codename = codename();
+    // Elsewhere than on Debian, the machine's own release has to do.
+    let debian = fs::read_to_string("/etc/os-release").unwrap_or_default().lines().any(|line| line == "ID=debian");
+    let release = if debian { SLIM_RELEASE } else { &codename };
+    let found = sources(&codename).and_then(|path| fs::read_to_string(path).ok());
+    let sources = found.map(|text| {
+        let renamed = folder.join("slim.sources");
+        let kept = if text.contains("Types:") { renamed } else { folder.join("slim.list") };
+        fs::write(&kept, text.replace(&codename, release)).map(|()| kept)
+    });
+    let sources = sources.transpose().map_err(|e| format!("'{}': {e}", folder.display()))?;
+    let bundle = format!("--customize-hook=copy-in {AUTHORITIES} /etc/ssl/certs");
+    let mut options = vec!["--variant=minbase", "--include=ca-certificates"];
+    if Path::new(AUTHORITIES).exists() {
+        options.push(&bundle);
+    }
+    debootstrap(&path, release, &options, sources)?;
+    Ok(path)
+}
+
+fn codename() -> String {
+    let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let found = release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));
+    found.unwrap_or("stable").to_owned()
+}
+
+fn debootstrap(path: &Path, release: &str, options: &[&str], sources: Option<PathBuf>) -> Result<()> {
+    let new = path.with_extension("new.tar");
     let mut make = Command::new("mmdebstrap");
-    make.args(["--quiet", "--format=tar", "--variant=essential"]).arg(format!("--include={PACKAGES}"));
+    make.args(["--quiet", "--format=tar"]).args(options);
     // What nobody reads in a test would be copied into three stores.
     make.arg("--customize-hook=rm -rf \"$1\"/usr/share/doc \"$1\"/usr/share/man \"$1\"/usr/share/locale \"$1\"/var/lib/apt/lists");
-    make.arg(codename).arg(&new);
-    make.args(sources());
+    make.arg(release).arg(&new).args(sources);
     let done = process::finish(&mut make, IMAGE_DEADLINE)?;
     if !done.status.success() {
         return Err(format!("{} failed: {}", process::shown(&make), done.stderr.trim()));
     }
-    fs::rename(&new, &path).map_err(|e| format!("'{}': {e}", path.display()))?;
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).map_err(|e| format!("'{}': {e}", path.display()))?;
-    Ok(path)
+    let fail = |e: std::io::Error| format!("'{}': {e}", path.display());
+    fs::set_permissions(&new, fs::Permissions::from_mode(0o644)).map_err(fail)?;
+    fs::rename(&new, path).map_err(fail)
 }
 
-/// The machine's own package sources.
-fn sources() -> Option<PathBuf> {
+/// The machine's own package sources of its release.
+fn sources(codename: &str) -> Option<PathBuf> {
     let listed = fs::read_dir("/etc/apt/sources.list.d").into_iter().flatten().flatten().map(|entry| entry.path());
     let all =
         listed.filter(|path| path.extension().is_some_and(|e| e == "sources")).chain(["/etc/apt/sources.list".into()]);
-    all.into_iter().find(|path| fs::metadata(path).is_ok_and(|m| m.len() > 0))
+    all.into_iter().find(|path| fs::read_to_string(path).is_ok_and(|text| text.contains(codename)))
 }
 
 /// Files that say how podman works here.
@@ -314,8 +363,8 @@ fn start_docker(folder: &Path, socket: &Path, account: &Account, shared: bool) -
     Ok(child)
 }
 
-/// Puts the image into an engine's store, unless it is there, and runs one container of it.
-fn load(engine: &str, env: &Value, who: Option<(&Account, &PathBuf)>, image: &Path) -> Result<()> {
+/// Puts the images into an engine's store, unless they are there, and runs one container of the first.
+fn load(engine: &str, env: &Value, who: Option<(&Account, &PathBuf)>, [image, slim]: &[PathBuf; 2]) -> Result<()> {
     let name = image_name(engine);
     let command = |words: &[&str]| {
         let mut command = match who {
@@ -337,8 +386,14 @@ fn load(engine: &str, env: &Value, who: Option<(&Account, &PathBuf)>, image: &Pa
             Err(format!("{}: {}", process::shown(&command), done.stderr.trim()))
         }
     };
-    if finish(&["image", "inspect", "--format", "{{.Id}}", &name]).is_err() {
+    let there = |name: &str| finish(&["image", "inspect", "--format", "{{.Id}}", name]).is_ok();
+    if !there(&name) {
         finish(&["import", "--change", SAYS, &image.to_string_lossy(), &name])?;
+    }
+    let slim_name = SLIM.iter().find(|(of, _)| *of == engine).map_or("", |(_, name)| name);
+    // No test builds as an ordinary user; that differs from root in nothing that a build sees.
+    if who.is_none() && !there(slim_name) {
+        finish(&["import", &slim.to_string_lossy(), slim_name])?;
     }
     // Copies what an ordinary user's containers share, and shows that containers run.
     let user = who.map(|(account, _)| format!("{}:{}", account.uid, account.gid));

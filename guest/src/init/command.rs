@@ -11,12 +11,15 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::unistd::{ForkResult, Pid, chdir, execve, pipe2, setsid, write};
+use workmux_guest::GUEST_BIN_DIR;
 use workmux_guest::control::Start;
 
 use super::{signals, terminal};
 use crate::confine::{self, Step};
 use crate::mutant;
 
+/// Set by an image that `install-dev` made: the directory of its own guest program.
+const DEV_VARIABLE: &str = "WORKMUX_DEV";
 /// Where a program is looked for if the environment has no `PATH`.
 const DEFAULT_PATH: &[u8] = b"/usr/local/bin:/usr/bin:/bin";
 
@@ -58,6 +61,9 @@ impl Command {
         let mut env = start.env.clone();
         if start.inherit || mutant::off("p69_variables") {
             inherit(&mut env, std::env::vars_os());
+            if let Some(theirs) = std::env::var_os(DEV_VARIABLE) {
+                develop(&mut env, theirs.as_bytes());
+            }
         }
         for (name, value) in extra {
             env.retain(|variable| value_of(variable, name).is_none());
@@ -285,6 +291,18 @@ fn inherit(env: &mut Vec<Vec<u8>>, from: impl Iterator<Item = (OsString, OsStrin
     }
 }
 
+/// Puts the image's own program in the place of ours on the `PATH`.
+fn develop(env: &mut [Vec<u8>], theirs: &[u8]) {
+    let ours = GUEST_BIN_DIR.as_bytes();
+    for variable in env {
+        if let Some(path) = value_of(variable, "PATH") {
+            let parts: Vec<_> =
+                path.split(|b| *b == b':').map(|part| if part == ours { theirs } else { part }).collect();
+            *variable = [b"PATH=", parts.join(&b':').as_slice()].concat();
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -320,6 +338,14 @@ mod tests {
         let image = [("PATH", "/b"), ("PAT", "x=y"), ("EMPTY", "z")].map(|(n, v)| (n.into(), v.into()));
         inherit(&mut env, image.into_iter());
         assert_eq!(env, [b"PATH=/a".to_vec(), b"EMPTY".to_vec(), b"PAT=x=y".to_vec()]);
+    }
+
+    #[test]
+    fn an_image_with_a_development_build_puts_it_before_ours() {
+        let mut env = vec![b"A=/run/workmux/bin".to_vec(), b"PATH=/run/workmux/bin:/tmp/.local/bin:/bin".to_vec()];
+        develop(&mut env, b"/usr/local/bin");
+        assert_eq!(env[0], b"A=/run/workmux/bin");
+        assert_eq!(text(&CString::new(env[1].clone()).unwrap()), "PATH=/usr/local/bin:/tmp/.local/bin:/bin");
     }
 
     #[test]

@@ -1,16 +1,13 @@
-//! `workmux sandbox …`: reads the flags and hands over to `launch`, or says which backend would have the operation.
+//! `workmux sandbox …`: reads the flags and hands over to who does it.
 
-use std::path::PathBuf;
-
-use color_eyre::eyre::{Report, Result};
 use workmux_plugin_api::Purpose;
 
-use crate::cli::{BackendArgs, RunArgs, SandboxCommand};
-use crate::config::{self, Sources};
+use crate::cli::{RunArgs, SandboxCommand};
 use crate::error::Failure;
+use crate::images;
+use crate::install_dev::{self, InstallDev};
 use crate::instances::{self, Prune, Stop};
 use crate::launch::{self, Wish};
-use crate::routing::{self, Operation};
 use crate::surroundings::Surroundings;
 
 /// Runs one of them.
@@ -34,9 +31,11 @@ pub(super) fn run(command: SandboxCommand, surroundings: &Surroundings) -> Resul
             };
             launch::launch(wish, surroundings)
         }
-        SandboxCommand::Build(backend) => unserved(routing::BUILD, backend, surroundings),
-        SandboxCommand::Pull(backend) => unserved(routing::PULL, backend, surroundings),
-        SandboxCommand::InitDockerfile { backend, .. } => unserved(routing::INIT_DOCKERFILE, backend, surroundings),
+        SandboxCommand::Build(args) => images::build(args.backend.as_deref(), surroundings),
+        SandboxCommand::Pull(args) => images::pull(args.backend.as_deref(), surroundings),
+        SandboxCommand::InitDockerfile { force, backend: args } => {
+            images::recipe(force, args.backend.as_deref(), surroundings)
+        }
         SandboxCommand::Stop { name, all, yes, show, backend } => {
             let (dry_run, json, backend) = (show.dry_run, show.json, backend.backend);
             instances::stop(Stop { name, all, yes, dry_run, json, backend }, surroundings)
@@ -45,7 +44,9 @@ pub(super) fn run(command: SandboxCommand, surroundings: &Surroundings) -> Resul
             let (dry_run, json, backend) = (show.dry_run, show.json, backend.backend);
             instances::prune(Prune { force, dry_run, json, backend }, surroundings)
         }
-        SandboxCommand::InstallDev { backend, .. } => unserved(routing::INSTALL_DEV, backend, surroundings),
+        SandboxCommand::InstallDev { release, skip_build, backend: args } => {
+            install_dev::install_dev(InstallDev { release, skip_build, backend: args.backend }, surroundings)
+        }
     }
 }
 
@@ -63,29 +64,4 @@ fn wish(purpose: Purpose, args: RunArgs, surroundings: &Surroundings) -> Wish {
         backend: args.backend.backend,
         dry_run: args.dry_run,
     }
-}
-
-/// An operation that no backend of this protocol version can serve: the error names the backend that was asked.
-fn unserved(operation: Operation, backend: BackendArgs, surroundings: &Surroundings) -> Result<u8, Failure> {
-    let registry = launch::registry()?;
-    let asked = match backend.backend {
-        Some(name) => {
-            registry.manifest(&name).map_err(routing::report)?;
-            Some(name)
-        }
-        None => configured(surroundings)?,
-    };
-    Err(routing::not_provided(operation, asked.as_deref(), &registry).into())
-}
-
-/// The backend the user's configuration names, read outside any repository too.
-fn configured(surroundings: &Surroundings) -> Result<Option<String>, Report> {
-    let sources = Sources {
-        start: surroundings.cwd.clone(),
-        home: surroundings.home.clone(),
-        xdg_config_home: Some(PathBuf::from(&surroundings.config_home)),
-        ..Sources::default()
-    };
-    let loaded = config::load(&sources)?;
-    Ok(loaded.config(&["sandbox.backend"])?.sandbox.backend.clone())
 }

@@ -9,7 +9,7 @@ mod stop;
 
 use std::collections::BTreeMap;
 
-use color_eyre::eyre::{Report, Result, WrapErr as _};
+use color_eyre::eyre::{Report, Result};
 use serde_json::json;
 use workmux_plugin_api::{Capability, InstanceInfo, InstanceRequest, InstancesRequest};
 
@@ -121,14 +121,6 @@ async fn ask_one(
     let request = InstancesRequest { settings: settings.clone() };
     let found = backend.list(request).await.map_err(|e| from_backend(&e))?;
     Ok((backend, settings, found))
-}
-
-/// Runs asynchronous work to its end; a backend's thread that hangs is not waited for.
-fn run<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().wrap_err("cannot start")?;
-    let outcome = runtime.block_on(work);
-    runtime.shutdown_background();
-    outcome
 }
 
 /// Does something to each, says how it went, and answers the exit code: failures are listed on standard error.

@@ -1,7 +1,7 @@
 //! `sandbox prune`: deletes what nobody uses any more, after showing it.
 
 use super::shown::{ago, count, now, size};
-use super::{Everything, One, as_json, each, run};
+use super::{Everything, One, as_json, each};
 use crate::error::Failure;
 use crate::routing::PRUNE;
 use crate::surroundings::Surroundings;
@@ -23,7 +23,7 @@ pub(crate) struct Prune {
 
 /// Deletes; the answer is the exit code.
 pub(crate) fn prune(wish: Prune, surroundings: &Surroundings) -> Result<u8, Failure> {
-    Ok(run(pruning(wish, surroundings))?)
+    Ok(crate::task::run(pruning(wish, surroundings))?)
 }
 
 async fn pruning(wish: Prune, surroundings: &Surroundings) -> Result<u8> {

@@ -5,7 +5,7 @@ use std::io::IsTerminal as _;
 use color_eyre::eyre::{Report, Result};
 
 use super::shown::count;
-use super::{Everything, One, as_json, each, run};
+use super::{Everything, One, as_json, each};
 use crate::error::{Failure, hinted};
 use crate::routing::STOP;
 use crate::surroundings::Surroundings;
@@ -30,7 +30,7 @@ pub(crate) struct Stop {
 
 /// Stops; the answer is the exit code.
 pub(crate) fn stop(wish: Stop, surroundings: &Surroundings) -> Result<u8, Failure> {
-    Ok(run(stopping(wish, surroundings))?)
+    Ok(crate::task::run(stopping(wish, surroundings))?)
 }
 
 async fn stopping(wish: Stop, surroundings: &Surroundings) -> Result<u8> {

@@ -124,7 +124,7 @@ async fn join(
     let status = match status {
         Err(report) if report.is::<Unstarted>() => {
             let about = failed::About { image: config.sandbox.image.clone(), agent: command.row.name };
-            Err(failed::explain(report, backend, &record.settings, &instance, &about).await)
+            Err(failed::explain(report, backend, &record.settings, &instance, &about).await.report)
         }
         Err(_) if !runs::alive(record.first_process.as_ref().unwrap_or(&record.supervisor)) => {
             Err(Report::msg("the sandbox ended, and the command with it"))

@@ -2,7 +2,7 @@
 
 use color_eyre::eyre::Report;
 use serde_json::Value;
-use workmux_plugin_api::{CheckRequest, ExplainRequest, Instance};
+use workmux_plugin_api::{CheckRequest, ExplainRequest, Instance, Remedy};
 
 use crate::error::{because, explained};
 use crate::plugins::Backend;
@@ -14,6 +14,20 @@ pub(super) struct About {
     pub(super) agent: &'static str,
 }
 
+/// A sandbox that did not start.
+pub(super) struct Failed {
+    /// Why.
+    pub(super) report: Report,
+    /// What would cure that.
+    pub(super) remedy: Option<Remedy>,
+}
+
+impl<E: Into<Report>> From<E> for Failed {
+    fn from(report: E) -> Self {
+        Self { report: report.into(), remedy: None }
+    }
+}
+
 /// The same failure with a reason, where one can be had.
 pub(super) async fn explain(
     report: Report,
@@ -21,7 +35,7 @@ pub(super) async fn explain(
     settings: &Value,
     instance: &Instance,
     about: &About,
-) -> Report {
+) -> Failed {
     if let Some(unstarted) = report.downcast_ref::<Unstarted>() {
         let request = ExplainRequest {
             settings: settings.clone(),
@@ -30,7 +44,7 @@ pub(super) async fn explain(
             stderr: unstarted.said.clone(),
         };
         if let Ok(Some(error)) = backend.explain(request).await {
-            return explained(backend.name(), &error);
+            return Failed { report: explained(backend.name(), &error), remedy: error.remedy };
         }
         // The program's own words, above ours.
         crate::ui::raw_error(&unstarted.said);
@@ -39,7 +53,7 @@ pub(super) async fn explain(
         CheckRequest { settings: settings.clone(), image: about.image.clone(), agent: about.agent.to_owned() };
     let findings = backend.check(request).await.unwrap_or_default();
     match findings.into_iter().find_map(|f| f.state.err().map(|e| (f.subject, e))) {
-        Some((subject, error)) => because(&subject, &error).wrap_err(report.to_string()),
-        None => report,
+        Some((subject, error)) => because(&subject, &error).wrap_err(report.to_string()).into(),
+        None => report.into(),
     }
 }

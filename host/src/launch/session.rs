@@ -9,12 +9,13 @@ use tokio::sync::Notify;
 use workmux_guest::CONTROL_SOCKET;
 use workmux_guest::control::Start;
 use workmux_plugin_api::{
-    ExecRequest, Instance, Isolation, PrepareRequest, Purpose, ReleaseRequest, Route, RouteRequest, Settings,
-    VerifyRequest,
+    Capability, ExecRequest, ImageRequest, Instance, Isolation, PrepareRequest, Purpose, ReleaseRequest, Remedy, Route,
+    RouteRequest, Settings, VerifyRequest,
 };
 
 use super::actions::Actions;
 use super::agent::{self, Command};
+use super::failed::Failed;
 use super::guest_paths::GuestPaths;
 use super::imports::Imports;
 use super::log::Log;
@@ -24,6 +25,7 @@ use super::{Place, Wish, failed, guest_program, reach, reaper, settings};
 use crate::config::Config;
 use crate::error::from_backend;
 use crate::git::{Boundary, Identity, Imported, Repository};
+use crate::images;
 use crate::plugins::{Backend, Exec};
 use crate::routing::Chosen;
 use crate::rpc::{Limits, Server, Token};
@@ -37,9 +39,19 @@ const DRAIN: Duration = Duration::from_secs(1);
 /// What the backend gets to clean up once a signal asked for the end.
 const RELEASE: Duration = Duration::from_secs(3);
 
-/// Runs the command; the answer is its exit code.
+/// Runs the command; the answer is its exit code. Where it could not start because the published image is not here yet,
+/// that is pulled, and it is started again.
 pub(super) async fn session(wish: Wish, place: Place, chosen: Chosen<'_>, surroundings: &Surroundings) -> Result<u8> {
-    match begin_and_end(wish, place, chosen, surroundings).await {
+    let mut outcome = begin_and_end(&wish, &place, &chosen, surroundings).await;
+    if let Err(Failed { remedy: Some(Remedy::Pull), .. }) = &outcome
+        && chosen.manifest().capabilities.contains(&Capability::Images)
+    {
+        outcome = match pull(&place, &chosen, surroundings).await {
+            Ok(()) => begin_and_end(&wish, &place, &chosen, surroundings).await,
+            Err(report) => Err(report.into()),
+        };
+    }
+    match outcome.map_err(|failed| failed.report) {
         Err(report) => match report.downcast_ref::<Interrupted>() {
             Some(Interrupted(signal)) => Ok(Status::Signaled(*signal as i32).code()),
             None => Err(report),
@@ -48,7 +60,30 @@ pub(super) async fn session(wish: Wish, place: Place, chosen: Chosen<'_>, surrou
     }
 }
 
-async fn begin_and_end(wish: Wish, place: Place, chosen: Chosen<'_>, surroundings: &Surroundings) -> Result<u8> {
+/// Gets the published image.
+async fn pull(place: &Place, chosen: &Chosen<'_>, surroundings: &Surroundings) -> Result<()> {
+    let mut signals = Signals::install().wrap_err("cannot listen for signals")?;
+    let backend = chosen.load()?;
+    let config = place.config()?;
+    let table = settings::judged(chosen.manifest(), &place.loaded, surroundings, Some(&place.repository), false)?;
+    let work = async {
+        let answer = backend.settings(settings::request(&table)).await.map_err(|e| from_backend(&e))?;
+        let settings = settings::accepted(chosen.name(), &table, answer)?;
+        let row = agent::command(Purpose::Agent, Vec::new(), config, surroundings).row;
+        let request =
+            ImageRequest { settings: settings.value, image: config.sandbox.image.clone(), agent: row.name.to_owned() };
+        let image = backend.image(request.clone()).await.map_err(|e| from_backend(&e))?;
+        images::pull_missing(&backend, request, &image.name, surroundings).await
+    };
+    signals.unless_interrupted(work).await?
+}
+
+async fn begin_and_end(
+    wish: &Wish,
+    place: &Place,
+    chosen: &Chosen<'_>,
+    surroundings: &Surroundings,
+) -> Result<u8, Failed> {
     // From here on a signal leads to the end of this function, not of the process: what was made is taken down.
     let mut signals = Signals::install().wrap_err("cannot listen for signals")?;
     let backend = chosen.load()?;
@@ -57,7 +92,7 @@ async fn begin_and_end(wish: Wish, place: Place, chosen: Chosen<'_>, surrounding
     let config = place.config()?.clone();
     let table =
         settings::table(chosen.manifest(), &place.loaded, surroundings, &place.repository, crate::ui::can_ask())?;
-    let command = agent::command(wish.purpose, wish.command, &config, surroundings);
+    let command = agent::command(wish.purpose, wish.command.clone(), &config, surroundings);
     let about = failed::About { image: config.sandbox.image.clone(), agent: command.row.name };
 
     // The boundary is the longest step and needs nothing of the backend: it is made beside the rest.
@@ -90,7 +125,7 @@ async fn begin_and_end(wish: Wish, place: Place, chosen: Chosen<'_>, surrounding
         Ok(Err(report)) => Err(report),
         Ok(Ok((settings, route))) => {
             stage.settings = settings;
-            stage.play(wish.purpose, route, &place, &config, command, surroundings, run_id, mounted, signals).await
+            stage.play(wish.purpose, route, place, &config, command, surroundings, run_id, mounted, signals).await
         }
     };
     let outcome = match outcome {
@@ -99,11 +134,11 @@ async fn begin_and_end(wish: Wish, place: Place, chosen: Chosen<'_>, surrounding
                 stage.unstarted = report.is::<Unstarted>();
                 failed::explain(report, &stage.backend, &stage.settings.value, instance, &about).await
             }
-            None => report,
+            None => report.into(),
         }),
-        other => other,
+        other => other.map_err(Failed::from),
     };
-    let interrupted = outcome.as_ref().is_err_and(|report| report.is::<Interrupted>());
+    let interrupted = outcome.as_ref().is_err_and(|failed| failed.report.is::<Interrupted>());
     stage.strike(interrupted).await;
     let status = outcome?;
     if let Status::NotStarted { reason, .. } = &status {
@@ -197,6 +232,16 @@ impl Stage {
             run.update(|r| r.instance = Some(instance.clone())).wrap_err("cannot record the run")?;
         }
 
+        let about_image = ImageRequest {
+            settings: self.settings.value.clone(),
+            image: config.sandbox.image.clone(),
+            agent: command.row.name.to_owned(),
+        };
+        if let Some(image) = &instance.image {
+            let caught_up = images::freshness::catch_up(&self.backend, &about_image, image, surroundings);
+            signals.unless_interrupted(caught_up).await?;
+        }
+
         let terminal = supervisor::is_interactive();
         let exec = ExecRequest {
             command: paths.first_process(&spec, place_of_door),
@@ -231,7 +276,15 @@ impl Stage {
             None => None,
         };
         let reaping = reaper::begin(surroundings);
-        let started = Arc::new(Notify::new());
+        let started = Arc::new(Started::default());
+        let aging = instance.image.clone().map(|image| {
+            let (started, backend) = (Arc::clone(&started), self.backend.clone());
+            let state = surroundings.state.clone();
+            tokio::spawn(async move {
+                started.aging.notified().await;
+                images::freshness::find_out(backend, about_image, image, state).await;
+            })
+        });
         let verified = verified(self.backend.clone(), &how, &started, &self.settings, &instance);
         let job = Job {
             how,
@@ -256,6 +309,9 @@ impl Stage {
         let mut observer = Watching { run: self.run.as_mut(), started, ended: &mut self.ended };
         let (status, companions) = supervisor::supervise(job, &mut observer).await;
         self.companions = companions;
+        if let Some(aging) = aging {
+            aging.abort();
+        }
         if let Some((server, ..)) = server {
             server.drain(DRAIN).await;
         }
@@ -359,7 +415,7 @@ async fn leave(boundary: Arc<Boundary>) -> Result<Imported> {
 fn verified(
     backend: Backend,
     how: &Exec,
-    started: &Arc<Notify>,
+    started: &Arc<Started>,
     settings: &Settings,
     instance: &Instance,
 ) -> impl Future<Output = Report> + use<> {
@@ -367,7 +423,7 @@ fn verified(
     let (started, settings, instance) = (Arc::clone(started), settings.value.clone(), instance.clone());
     async move {
         if wanted {
-            started.notified().await;
+            started.verify.notified().await;
             if let Err(e) = backend.verify(VerifyRequest { settings, instance }).await {
                 return from_backend(&e).wrap_err("the sandbox was stopped");
             }
@@ -376,10 +432,17 @@ fn verified(
     }
 }
 
+/// Told of the sandbox being there: one for each who waits.
+#[derive(Default)]
+struct Started {
+    verify: Notify,
+    aging: Notify,
+}
+
 /// Keeps the record up to date, and tells who waits for it that the sandbox is there.
 struct Watching<'a> {
     run: Option<&'a mut Run>,
-    started: Arc<Notify>,
+    started: Arc<Started>,
     ended: &'a mut bool,
 }
 
@@ -388,7 +451,8 @@ impl Observer for Watching<'_> {
         if let (Some(run), Some(process)) = (&mut self.run, pid.and_then(ProcessIdentity::of)) {
             let _disk_full = run.update(|r| r.first_process = Some(process));
         }
-        self.started.notify_one();
+        self.started.verify.notify_one();
+        self.started.aging.notify_one();
     }
 
     fn started(&mut self) {}

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use color_eyre::eyre::{Report, Result};
 use workmux_plugin_api::manifest::Root;
-use workmux_plugin_api::{CheckRequest, Manifest, Purpose, SettingsRequest};
+use workmux_plugin_api::{CheckRequest, ImageRequest, Manifest, Purpose, SettingsRequest};
 
 use super::{NEEDED, agent, guest_program, owner, settings, sources};
 use crate::config::backend_table::BackendTable;
@@ -28,8 +28,47 @@ impl<'a> Survey<'a> {
     pub fn new(surroundings: &'a Surroundings) -> Self {
         let cwd = surroundings.cwd.canonicalize().unwrap_or_else(|_| surroundings.cwd.clone());
         let repository = Repository::discover(&cwd);
-        let loaded = load(&cwd, repository.as_ref().ok(), surroundings);
+        let loaded = load(&cwd, repository.as_ref().ok(), surroundings, false);
         Self { surroundings, repository, loaded }
+    }
+
+    /// Looks around for a command that does something: the user is asked about what the project wants, and mistakes are
+    /// told.
+    ///
+    /// # Errors
+    /// The files cannot be read.
+    pub fn asking(surroundings: &'a Surroundings) -> Result<Self> {
+        let cwd = surroundings.cwd.canonicalize().unwrap_or_else(|_| surroundings.cwd.clone());
+        let repository = Repository::discover(&cwd);
+        let loaded = load(&cwd, repository.as_ref().ok(), surroundings, crate::ui::can_ask())?;
+        for warning in loaded.warnings() {
+            crate::ui::warning(&warning.to_string());
+        }
+        for refusal in loaded.refusals(&NEEDED) {
+            crate::ui::warning(&refusal.to_string());
+        }
+        Ok(Self { surroundings, repository, loaded: Ok(loaded) })
+    }
+
+    /// What a run works with.
+    ///
+    /// # Errors
+    /// The keys that it needs have mistakes, or the files cannot be read.
+    pub fn valid_config(&self) -> Result<&Config> {
+        match &self.loaded {
+            Ok(loaded) => Ok(loaded.config(&NEEDED)?),
+            Err(e) => Err(Report::msg(format!("{e:#}"))),
+        }
+    }
+
+    /// How to name the configured image to a backend.
+    ///
+    /// # Errors
+    /// The backend cannot use its table.
+    pub async fn image_request(&self, backend: &Backend) -> Result<ImageRequest> {
+        let table = self.table(backend.manifest())?;
+        let CheckRequest { settings, image, agent } = self.request(backend, table.as_ref()).await?;
+        Ok(ImageRequest { settings, image, agent })
     }
 
     /// What the files say, with their mistakes.
@@ -105,9 +144,9 @@ impl<'a> Survey<'a> {
     }
 }
 
-fn load(cwd: &Path, repository: Option<&Repository>, surroundings: &Surroundings) -> Result<Loaded> {
+fn load(cwd: &Path, repository: Option<&Repository>, surroundings: &Surroundings, can_ask: bool) -> Result<Loaded> {
     let mut loaded = config::load(&sources(cwd, repository, surroundings))?;
-    settings::with_approvals(surroundings, repository, false, |approvals| loaded.approve(&NEEDED, approvals))?;
+    settings::with_approvals(surroundings, repository, can_ask, |approvals| loaded.approve(&NEEDED, approvals))?;
     Ok(loaded)
 }
 

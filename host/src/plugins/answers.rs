@@ -7,8 +7,8 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use workmux_plugin_api::{
-    Ended, Error, ErrorKind, Features, Finding, Instance, InstanceInfo, LimitKind, Limits, Plan, Policy, Result, Route,
-    Settings, Word,
+    Ended, Error, ErrorKind, Features, Finding, Freshness, Image, Installed, Instance, InstanceInfo, LimitKind, Limits,
+    Plan, Policy, Pulled, Recipe, Result, Route, Settings, Word,
 };
 
 use super::toolbox::valid_variable;
@@ -26,6 +26,7 @@ pub(super) fn error(error: Error) -> Error {
         message: crate::text::line(&error.message),
         causes: error.causes.iter().take(MAX_CAUSES).map(|cause| crate::text::line(cause)).collect(),
         hint: error.hint.as_deref().map(crate::text::line),
+        remedy: error.remedy,
     }
 }
 
@@ -84,15 +85,60 @@ pub(super) fn route(answer: Route, wide: bool) -> Result<Route> {
 }
 
 pub(super) fn instance(mut answer: Instance) -> Result<Instance> {
-    let Instance { name, state, home, env, notes, inherit_env: _ } = &mut answer;
+    let Instance { name, state, home, env, notes, inherit_env: _, image } = &mut answer;
     if name.is_empty() || name.len() > MAX_NAME || name.chars().any(char::is_control) || name.starts_with('-') {
         return Err(wrong(format!("names its instance '{}'", crate::text::line(name))));
     }
     bounded("state", state.to_string().len(), MAX_STATE)?;
     absolute("the guest's home", home)?;
     variables(env)?;
+    image.iter().try_for_each(|image| image_name(&image.name))?;
     notes.truncate(MAX_NOTES);
     notes.iter_mut().for_each(|note| *note = crate::text::line(note));
+    Ok(answer)
+}
+
+pub(super) fn image(answer: Image) -> Result<Image> {
+    image_name(&answer.name)?;
+    Ok(answer)
+}
+
+/// A name that becomes part of a file's name, and of messages.
+fn image_name(name: &str) -> Result<()> {
+    let odd = |c: char| c.is_whitespace() || c.is_control();
+    if name.is_empty() || name.len() > MAX_NAME || name.starts_with(['-', '.']) || name.contains(odd) {
+        return Err(wrong(format!("names its image '{}'", crate::text::line(name))));
+    }
+    Ok(())
+}
+
+pub(super) fn pulled(answer: Pulled) -> Result<Pulled> {
+    Ok(Pulled { id: answer.id.as_deref().map(crate::text::line), ..answer })
+}
+
+pub(super) fn freshness(answer: Freshness) -> Result<Freshness> {
+    Ok(Freshness { id: answer.id.as_deref().map(crate::text::line), ..answer })
+}
+
+/// The text is written to a file as it is; the rest is shown.
+pub(super) fn recipe(answer: Recipe) -> Result<Recipe> {
+    let name = Path::new(&answer.file);
+    let mut parts = name.components();
+    let plain = parts.next().is_some_and(is_normal) && parts.next().is_none();
+    if !plain || answer.file.contains(char::is_control) || answer.file.len() > MAX_NAME {
+        return Err(wrong(format!("names its file '{}'", crate::text::line(&answer.file))));
+    }
+    bounded("bytes of a recipe", answer.text.len(), MAX_STATE)?;
+    image_name(&answer.image)?;
+    Ok(Recipe { build: crate::text::line(&answer.build), ..answer })
+}
+
+pub(super) fn installed(mut answer: Vec<Installed>) -> Result<Vec<Installed>> {
+    bounded("places", answer.len(), MAX_ITEMS)?;
+    for one in &mut answer {
+        one.place = crate::text::line(&one.place);
+        one.outcome = std::mem::replace(&mut one.outcome, Ok(())).map_err(error);
+    }
     Ok(answer)
 }
 

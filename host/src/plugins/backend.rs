@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use workmux_plugin_api::abi::import::{Call, LoadedBackend, LoadedExec};
 use workmux_plugin_api::{
-    AttachRequest, Capability, CheckRequest, Error, ErrorKind, ExecRequest, ExplainRequest, Features, Finding,
-    Instance, InstanceInfo, InstanceRequest, InstancesRequest, Level, Manifest, Plan, PrepareRequest, ReleaseRequest,
+    AttachRequest, BuildRequest, Capability, CheckRequest, Error, ErrorKind, ExecRequest, ExplainRequest, Features,
+    Finding, Freshness, FreshnessRequest, Image, ImageRequest, InstallRequest, Installed, Instance, InstanceInfo,
+    InstanceRequest, InstancesRequest, Level, Manifest, Plan, PrepareRequest, Pulled, Recipe, ReleaseRequest,
     Result as ApiResult, Route, RouteRequest, Settings, SettingsRequest, VerifyRequest,
 };
 
@@ -29,9 +30,9 @@ pub struct Deadlines {
     pub question: Duration,
     /// For stopping and deleting an instance.
     pub change: Duration,
-    /// For `prepare` since its last progress.
+    /// For `prepare`, and for what works as long, since its last progress.
     pub silence: Duration,
-    /// For `prepare` in all.
+    /// For these in all.
     pub prepare: Duration,
     /// For loading it.
     pub load: Duration,
@@ -185,9 +186,37 @@ impl Backend {
             let hint = "take these demands out of your configuration, or use another backend: workmux plugin list";
             return Err(self.failed("prepare", Error::refused(message).hint(hint)));
         }
-        let Deadlines { silence, prepare: total, .. } = self.core.deadlines;
-        let patience = Patience { silence, total };
-        self.call("prepare", patience, |b, call| b.prepare(call, request), answers::instance).await
+        self.call("prepare", self.patience(), |b, call| b.prepare(call, request), answers::instance).await
+    }
+
+    /// [`workmux_plugin_api::Images::image`]
+    pub async fn image(&self, request: ImageRequest) -> Result<Image> {
+        self.question("image", |b, call| b.image(call, request), answers::image).await
+    }
+
+    /// [`workmux_plugin_api::Images::pull`]
+    pub async fn pull(&self, request: ImageRequest) -> Result<Pulled> {
+        self.call("pull", self.patience(), |b, call| b.pull(call, request), answers::pulled).await
+    }
+
+    /// [`workmux_plugin_api::Images::build`]
+    pub async fn build(&self, request: BuildRequest) -> Result<()> {
+        self.call("build", self.patience(), |b, call| b.build(call, request), Ok).await
+    }
+
+    /// [`workmux_plugin_api::Images::recipe`]
+    pub async fn recipe(&self, request: ImageRequest) -> Result<Recipe> {
+        self.question("recipe", |b, call| b.recipe(call, request), answers::recipe).await
+    }
+
+    /// [`workmux_plugin_api::Images::freshness`]
+    pub async fn freshness(&self, request: FreshnessRequest) -> Result<Freshness> {
+        self.question("freshness", |b, call| b.freshness(call, request), answers::freshness).await
+    }
+
+    /// [`workmux_plugin_api::Install::install`]
+    pub async fn install(&self, request: InstallRequest) -> Result<Vec<Installed>> {
+        self.call("install", self.patience(), |b, call| b.install(call, request), answers::installed).await
     }
 
     /// [`workmux_plugin_api::Instances::list`]
@@ -231,6 +260,12 @@ impl Backend {
     /// [`workmux_plugin_api::Transport::release`]
     pub async fn release(&self, request: ReleaseRequest) -> Result<()> {
         self.question("release", |b, call| b.release(call, request), Ok).await
+    }
+
+    /// For verbs that work long and say how far they are.
+    fn patience(&self) -> Patience {
+        let Deadlines { silence, prepare: total, .. } = self.core.deadlines;
+        Patience { silence, total }
     }
 
     fn executable(&self, verb: &'static str, answer: LoadedExec) -> Result<Exec> {
@@ -286,7 +321,6 @@ impl Backend {
             self.failed(verb, Error::internal(message).cause(e.to_string()))
         })?;
         let shared = Shared::new();
-        let over = Over(Arc::clone(&shared));
         let (events, for_services) = (Arc::clone(&self.events), Arc::clone(&shared));
         let running = call::start(name, move |timers| {
             let tools = toolbox.tools().clone();
@@ -294,10 +328,13 @@ impl Backend {
             ask(loaded, Call { host, deadline: patience.silence, state_dir, tools })
         });
         let answer = match running {
-            Ok(running) => running.within(patience, &shared.alive).await,
+            Ok(mut running) => {
+                // Dropped before the call is: what it owns may be of use to its tools until they are gone.
+                let _over = Over(Arc::clone(&shared));
+                running.within(patience, &shared.alive).await
+            }
             Err(e) => Err(e),
         };
-        drop(over);
         match answer {
             Ok(answer) => answer.and_then(look).map_err(|e| self.failed(verb, e)),
             Err(lost) => Err(self.failed(verb, lost_error(verb, lost))),

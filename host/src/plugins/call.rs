@@ -36,11 +36,27 @@ pub(super) enum Lost {
     Thread(io::Error),
 }
 
+/// What a cancelled call gets to drop what it owns, before this process may go on and end.
+const DROP: Duration = Duration::from_millis(500);
+
 /// A call under way; dropping it cancels it.
 pub(super) struct Running<T> {
     answer: oneshot::Receiver<T>,
+    answered: bool,
     /// Its end is the signal.
-    _cancel: oneshot::Sender<Infallible>,
+    cancel: Option<oneshot::Sender<Infallible>>,
+    /// Ends when the call's future has been dropped.
+    dropped: mpsc::Receiver<Infallible>,
+}
+
+impl<T> Drop for Running<T> {
+    fn drop(&mut self) {
+        drop(self.cancel.take());
+        if !self.answered {
+            // What it owns may be files; a destructor that hangs is given up.
+            let _gone = self.dropped.recv_timeout(DROP);
+        }
+    }
 }
 
 /// Starts a call into the library of this backend. `make` gets the thread's runtime, which only has timers.
@@ -55,9 +71,11 @@ where
     let (answered, answer) = oneshot::channel();
     let (cancel, cancelled) = oneshot::channel::<Infallible>();
     let runtime = Builder::new_current_thread().enable_time().build().map_err(Lost::Thread)?;
+    let (end, dropped) = mpsc::sync_channel::<Infallible>(0);
     let body = move || {
         let _named = crash::inside(backend);
         let handle = runtime.handle().clone();
+        let _end = end;
         runtime.block_on(async move {
             tokio::select! {
                 biased;
@@ -67,17 +85,19 @@ where
         });
     };
     thread(backend, body).map_err(Lost::Thread)?;
-    Ok(Running { answer, _cancel: cancel })
+    Ok(Running { answer, answered: false, cancel: Some(cancel), dropped })
 }
 
 impl<T> Running<T> {
     /// Waits without end.
-    pub(super) async fn outcome(self) -> Result<T, Lost> {
-        self.answer.await.map_err(|_| Lost::Died)
+    pub(super) async fn outcome(mut self) -> Result<T, Lost> {
+        let answer = (&mut self.answer).await;
+        self.answered = true;
+        answer.map_err(|_| Lost::Died)
     }
 
     /// Waits; `alive` tells of signs of life. Needs a runtime with timers.
-    pub(super) async fn within(mut self, patience: Patience, alive: &Notify) -> Result<T, Lost> {
+    pub(super) async fn within(&mut self, patience: Patience, alive: &Notify) -> Result<T, Lost> {
         let Patience { silence, total } = match crate::mutant::off("p77_deadline") {
             true => Patience { silence: Duration::from_secs(86400), total: Duration::from_secs(86400) },
             false => patience,
@@ -87,7 +107,10 @@ impl<T> Running<T> {
         loop {
             tokio::select! {
                 biased;
-                answer = &mut self.answer => return answer.map_err(|_| Lost::Died),
+                answer = &mut self.answer => {
+                    self.answered = true;
+                    return answer.map_err(|_| Lost::Died);
+                }
                 () = tokio::time::sleep_until(until) => return Err(Lost::Deadline(if until == end { total } else { silence })),
                 () = alive.notified() => until = (Instant::now() + silence).min(end),
             }

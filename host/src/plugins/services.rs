@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot};
 use workmux_plugin_api::abi::import::HostServices;
-use workmux_plugin_api::{Error, ErrorKind, Level, Result, Tool, ToolOutput, async_trait};
+use workmux_plugin_api::{Error, ErrorKind, Level, Result, Step, Tool, ToolOutput, async_trait};
 
 use super::backend::Events;
 use super::call;
 use super::toolbox::Toolbox;
+use crate::tool::stream::{Happened, Stream, TIDY};
 use crate::tool::{self, Cancel, ToolError};
 
 /// Tools of one call that may run at the same time.
@@ -38,6 +39,7 @@ pub(super) struct Shared {
     /// Told of each progress event.
     pub(super) alive: Notify,
     tools: Mutex<Tools>,
+    streams: Mutex<BTreeMap<u64, Arc<Stream>>>,
     ended: Condvar,
     log: Mutex<Meter>,
     progress: Mutex<Meter>,
@@ -55,6 +57,7 @@ impl Shared {
         Arc::new(Self {
             alive: Notify::new(),
             tools: Mutex::default(),
+            streams: Mutex::default(),
             ended: Condvar::new(),
             log: Mutex::new(Meter::new(50, 10)),
             progress: Mutex::new(Meter::new(20, 20)),
@@ -66,7 +69,13 @@ impl Shared {
         let mut tools = lock(&self.tools);
         tools.closed = true;
         tools.running.values().for_each(Cancel::cancel);
-        let _gone = self.ended.wait_timeout_while(tools, KILL, |tools| !tools.running.is_empty());
+        let patience = if lock(&self.streams).is_empty() { KILL } else { KILL + TIDY };
+        let _gone = self.ended.wait_timeout_while(tools, patience, |tools| !tools.running.is_empty());
+    }
+
+    fn stream(&self, number: u64) -> Result<Arc<Stream>> {
+        let found = lock(&self.streams).get(&number).map(Arc::clone);
+        found.ok_or_else(|| Error::internal(format!("asked for a tool number {number}, which there is not")))
     }
 
     fn is_over(&self) -> bool {
@@ -139,6 +148,38 @@ impl HostServices for Services {
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         })
+    }
+
+    async fn start(&self, tool: Tool) -> Result<u64> {
+        let command = self.toolbox.command(&tool)?;
+        let ticket = self.shared.begin()?;
+        let (number, cancel) = (ticket.number, ticket.cancel.clone());
+        let deadline = (tool.deadline_ms > 0).then(|| Duration::from_millis(tool.deadline_ms).min(LONGEST));
+        let stream =
+            Stream::start(command, tool.terminal, deadline, cancel, move || drop(ticket)).map_err(tool_error)?;
+        lock(&self.shared.streams).insert(number, Arc::new(stream));
+        Ok(number)
+    }
+
+    async fn next(&self, number: u64, within: Duration) -> Result<Step> {
+        let stream = self.shared.stream(number)?;
+        // Not on this thread's runtime, of which there may be none.
+        let timer = self.timers.spawn(tokio::time::sleep(within.min(LONGEST)));
+        let _stop = AbortOnDrop(timer.abort_handle());
+        tokio::select! {
+            biased;
+            happened = stream.next() => match happened.map_err(tool_error)? {
+                Happened::Printed(lines) => Ok(Step::Printed { lines }),
+                Happened::Ended(code) => Ok(Step::Ended { code }),
+            },
+            _ = timer => Ok(Step::Quiet),
+        }
+    }
+
+    async fn end(&self, number: u64) -> Result<()> {
+        self.shared.stream(number)?.end().await;
+        lock(&self.shared.streams).remove(&number);
+        Ok(())
     }
 
     async fn sleep(&self, time: Duration) -> Result<()> {

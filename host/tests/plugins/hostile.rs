@@ -231,8 +231,8 @@ fn p78_unreadable_answers_are_errors() {
 #[test]
 fn p79_claims_that_do_not_hold_are_refused() {
     for (sin, words) in [
-        ("no-attach", "claims the capabilities attach, its code offers none"),
-        ("images", "claims the capabilities attach, its code offers attach, images"),
+        ("no-attach", "claims the capabilities attach, images, install, its code offers images, install"),
+        ("no-images", "claims the capabilities attach, images, install, its code offers attach, install"),
         ("no-mounts", "claims isolation 'process' but cannot mount"),
     ] {
         let report = commit(sin);

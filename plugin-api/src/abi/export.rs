@@ -151,6 +151,7 @@ async fn dispatch<B: Backend>(backend: &B, op: &str, body: &str, host: HostObjec
             session: RSome(AbiSession_TO::from_value(SessionAdapter(Some(Arc::from(session))), TD_Opaque)),
         }),
     };
+    let images = || backend.images().ok_or_else(|| Error::unsupported("images are not provided by this backend"));
     match op {
         "settings" => plain(to_json(&verb!(|cx, request| backend.settings(cx, request)))),
         "check" => plain(to_json(&verb!(|cx, request| backend.check(cx, request)))),
@@ -175,6 +176,15 @@ async fn dispatch<B: Backend>(backend: &B, op: &str, body: &str, host: HostObjec
         "instances.delete" => match backend.instances() {
             Some(instances) => plain(to_json(&verb!(|cx, request| instances.delete(cx, request)))),
             None => Err(Error::unsupported("instances are not provided by this backend")),
+        },
+        "images.image" => plain(to_json(&verb!(|cx, request| images()?.image(cx, request)))),
+        "images.pull" => plain(to_json(&verb!(|cx, request| images()?.pull(cx, request)))),
+        "images.build" => plain(to_json(&verb!(|cx, request| images()?.build(cx, request)))),
+        "images.recipe" => plain(to_json(&verb!(|cx, request| images()?.recipe(cx, request)))),
+        "images.freshness" => plain(to_json(&verb!(|cx, request| images()?.freshness(cx, request)))),
+        "install" => match backend.install() {
+            Some(install) => plain(to_json(&verb!(|cx, request| install.install(cx, request)))),
+            None => Err(Error::unsupported("install is not provided by this backend")),
         },
         _ => Err(Error::unsupported(format!("this backend does not know the verb '{op}' (protocol {PROTOCOL})"))),
     }

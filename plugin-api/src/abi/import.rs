@@ -23,12 +23,13 @@ use serde::{Deserialize, Serialize};
 
 use super::export::{Description, Envelope, ExecAnswer, error_text, from_json, parse_error, to_json};
 use super::{AbiHost, AbiHost_TO, BackendObject, BackendRootRef, HostObject, Outcome, Probe, Reply, SessionObject};
-use crate::context::{CallFacts, Event};
+use crate::context::{CallFacts, Event, NextStep};
 use crate::manifest::Protocol;
 use crate::{
-    AttachRequest, Capability, CheckRequest, Ended, Error, ErrorKind, ExecRequest, ExplainRequest, Features, Finding,
-    Instance, InstanceInfo, InstanceRequest, InstancesRequest, Level, PROTOCOL, Plan, PrepareRequest, ReleaseRequest,
-    Result, Route, RouteRequest, Settings, SettingsRequest, Tool, ToolOutput, VerifyRequest,
+    AttachRequest, BuildRequest, Capability, CheckRequest, Ended, Error, ErrorKind, ExecRequest, ExplainRequest,
+    Features, Finding, Freshness, FreshnessRequest, Image, ImageRequest, InstallRequest, Installed, Instance,
+    InstanceInfo, InstanceRequest, InstancesRequest, Level, PROTOCOL, Plan, PrepareRequest, Pulled, Recipe,
+    ReleaseRequest, Result, Route, RouteRequest, Settings, SettingsRequest, Step, Tool, ToolOutput, VerifyRequest,
 };
 
 /// Longest answer that is read.
@@ -136,6 +137,12 @@ fn first_line(text: &str) -> String {
 pub trait HostServices: Send + Sync + 'static {
     /// Runs a tool to its end, in a cleared environment.
     async fn run(&self, tool: Tool) -> Result<ToolOutput>;
+    /// Starts a tool; the answer is its number in this call.
+    async fn start(&self, tool: Tool) -> Result<u64>;
+    /// What a started tool does next, within this time.
+    async fn next(&self, number: u64, within: Duration) -> Result<Step>;
+    /// Ends a started tool.
+    async fn end(&self, number: u64) -> Result<()>;
     /// Waits.
     async fn sleep(&self, time: Duration) -> Result<()>;
     /// Takes a log line. Untrusted text.
@@ -242,6 +249,36 @@ impl LoadedBackend {
         self.ask("instances.delete", call, request).await
     }
 
+    /// [`Images::image`](crate::Images::image)
+    pub async fn image(&self, call: Call, request: ImageRequest) -> Result<Image> {
+        self.ask("images.image", call, request).await
+    }
+
+    /// [`Images::pull`](crate::Images::pull)
+    pub async fn pull(&self, call: Call, request: ImageRequest) -> Result<Pulled> {
+        self.ask("images.pull", call, request).await
+    }
+
+    /// [`Images::build`](crate::Images::build)
+    pub async fn build(&self, call: Call, request: BuildRequest) -> Result<()> {
+        self.ask("images.build", call, request).await
+    }
+
+    /// [`Images::recipe`](crate::Images::recipe)
+    pub async fn recipe(&self, call: Call, request: ImageRequest) -> Result<Recipe> {
+        self.ask("images.recipe", call, request).await
+    }
+
+    /// [`Images::freshness`](crate::Images::freshness)
+    pub async fn freshness(&self, call: Call, request: FreshnessRequest) -> Result<Freshness> {
+        self.ask("images.freshness", call, request).await
+    }
+
+    /// [`Install::install`](crate::Install::install)
+    pub async fn install(&self, call: Call, request: InstallRequest) -> Result<Vec<Installed>> {
+        self.ask("install", call, request).await
+    }
+
     /// [`Transport::exec`](crate::Transport::exec)
     pub async fn exec(&self, call: Call, request: ExecRequest) -> Result<LoadedExec> {
         self.exec_verb("exec", call, request).await
@@ -339,22 +376,24 @@ impl AbiHost for HostAdapter {
     fn invoke(&self, op: RStr<'_>, body: RString) -> async_ffi::FfiFuture<Outcome> {
         let (host, op) = (Arc::clone(&self.0), op.to_string());
         async move {
-            let answer = match op.as_str() {
-                "run" => match from_json(&body) {
-                    Ok(tool) => host.run(tool).await.and_then(|o| to_json(&o)),
-                    Err(e) => Err(e),
-                },
-                "sleep" => match from_json(&body) {
-                    Ok(ms) => host.sleep(Duration::from_millis(ms)).await.and_then(|()| to_json(&())),
-                    Err(e) => Err(e),
-                },
-                _ => Err(Error::new(
-                    ErrorKind::Unsupported,
-                    format!("this workmux does not have the service '{op}' (protocol {PROTOCOL})"),
-                )),
-            };
+            let answer = serve(&*host, &op, &body).await;
             answer.map_or_else(|e| RErr(error_text(&e)), |text| ROk(text.into()))
         }
         .into_ffi()
+    }
+}
+
+/// One of the host's services.
+async fn serve(host: &dyn HostServices, op: &str, body: &str) -> Result<String> {
+    match op {
+        "run" => to_json(&host.run(from_json(body)?).await?),
+        "tool.start" => to_json(&host.start(from_json(body)?).await?),
+        "tool.next" => {
+            let NextStep { number, within_ms } = from_json(body)?;
+            to_json(&host.next(number, Duration::from_millis(within_ms)).await?)
+        }
+        "tool.end" => to_json(&host.end(from_json(body)?).await?),
+        "sleep" => to_json(&host.sleep(Duration::from_millis(from_json(body)?)).await?),
+        _ => Err(Error::unsupported(format!("this workmux does not have the service '{op}' (protocol {PROTOCOL})"))),
     }
 }

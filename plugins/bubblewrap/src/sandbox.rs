@@ -90,6 +90,7 @@ pub(crate) fn prepare(
         inherit_env: false,
         state: serde_json::to_value(&sandbox).map_err(|e| Error::internal("sandbox state").cause(e.to_string()))?,
         notes,
+        ..Instance::default()
     })
 }
 

@@ -1,7 +1,7 @@
 //! The verb `check`: every thing that can be wrong with the engine, really tried, each with its fix. The host also asks
 //! it when a container did not start in time.
 
-use workmux_plugin_api::{CheckRequest, Context, Error, ErrorKind, Finding, Result, Tool};
+use workmux_plugin_api::{CheckRequest, Context, Error, ErrorKind, Finding, Image, Result, Tool};
 
 use crate::engine::Engine;
 use crate::explain::explain;
@@ -27,8 +27,8 @@ pub(crate) async fn findings(cx: &Context, request: &CheckRequest) -> Result<Vec
     let works = version.is_ok();
     let mut all = vec![(engine.name().to_owned(), version)];
     if works {
-        if let Ok(image) = image::choose(request.image.as_deref(), &request.agent) {
-            all.push((format!("image '{image}'"), present(cx, engine, &image).await));
+        if let Ok(image) = image::choose(request.image.as_deref(), &request.agent, &table) {
+            all.push((format!("image '{}'", image.name), present(cx, engine, &image).await));
         }
         all.push(("limits".into(), Ok(Delegated::of(engine).shown())));
     }
@@ -52,8 +52,15 @@ async fn version(cx: &Context, engine: Engine) -> Result<String> {
     Err(Error::new(ErrorKind::TooOld, problem).hint("install a newer version of it"))
 }
 
-async fn present(cx: &Context, engine: Engine, image: &str) -> Result<String> {
-    ask(cx, engine, image, &["image", "inspect", "--format", "{{.Id}}", image]).await.map(|_id| "there".into())
+/// A published image that is not there yet is fetched when it is needed.
+async fn present(cx: &Context, engine: Engine, image: &Image) -> Result<String> {
+    match ask(cx, engine, &image.name, &["image", "inspect", "--format", "{{.Id}}", &image.name]).await {
+        Ok(_id) => Ok("there".into()),
+        Err(e) if e.kind == ErrorKind::NotFound && image.published => {
+            Ok("not here yet: the first start pulls it, or type: workmux sandbox pull".into())
+        }
+        Err(e) => Err(e),
+    }
 }
 
 async fn ask(cx: &Context, engine: Engine, image: &str, words: &[&str]) -> Result<String> {

@@ -1,18 +1,19 @@
 //! What an engine said when it could not start a container, as an error worth reading: what failed, why, what to type.
+//! Pulls and builds have failures of their own in `images::failures`, beside those that any question to an engine has.
 //!
 //! Texts of docker 20.10 to 28 and podman 4.3 to 5; matched in parts, since they change.
 
-use workmux_plugin_api::{Error, ErrorKind};
+use workmux_plugin_api::{Error, ErrorKind, Remedy};
 
 use crate::engine::Engine;
 use crate::sandbox::Sandbox;
 
 /// A failure that is known: parts of what engines say of it (any of them), its kind, and our words for it. `{engine}`,
 /// `{image}`, `{name}` and `{other}` (the other engine) are filled in.
-type Known = (&'static [&'static str], ErrorKind, &'static str, &'static str);
+pub(crate) type Known = (&'static [&'static str], ErrorKind, &'static str, &'static str);
 
-/// The first that fits counts.
-const KNOWN: &[Known] = &[
+/// Whatever was wanted of the engine. The first that fits counts.
+pub(crate) const ENGINE: &[Known] = &[
     (
         &["permission denied while trying to connect"],
         ErrorKind::Refused,
@@ -33,10 +34,20 @@ const KNOWN: &[Known] = &[
         "start it: podman machine start",
     ),
     (
-        &["No such image", "image not known", "Unable to find image", "did not resolve to an alias"],
+        &["no space left on device"],
+        ErrorKind::LimitHit,
+        "the disk of '{engine}' is full",
+        "make room: {engine} system df; {engine} system prune",
+    ),
+];
+
+/// What keeps a container from starting.
+const START: &[Known] = &[
+    (
+        MISSING,
         ErrorKind::NotFound,
         "'{engine}' does not have the image '{image}'",
-        "build it, or pull it: {engine} pull {image}; an image of '{other}' is in a store of its own",
+        "pull it: workmux sandbox pull; or build it: workmux sandbox build; an image of '{other}' is in a store of its own",
     ),
     (
         &["invalid reference format"],
@@ -49,12 +60,6 @@ const KNOWN: &[Known] = &[
         ErrorKind::Conflict,
         "there is already a container named '{name}'",
         "try again, or remove it: {engine} rm --force {name}",
-    ),
-    (
-        &["no space left on device"],
-        ErrorKind::LimitHit,
-        "the disk of '{engine}' is full",
-        "make room: {engine} system df; {engine} system prune",
     ),
     (
         &[
@@ -149,20 +154,42 @@ const KNOWN: &[Known] = &[
     ),
 ];
 
+/// How engines say that an image is not there.
+pub(crate) const MISSING: &[&str] =
+    &["No such image", "image not known", "Unable to find image", "did not resolve to an alias"];
+
+/// What stands for the names in braces.
+pub(crate) struct Filled<'a> {
+    pub(crate) engine: Engine,
+    pub(crate) image: &'a str,
+    pub(crate) name: &'a str,
+}
+
 /// The error, where the engine said anything.
 pub(crate) fn explain(sandbox: &Sandbox, name: &str, stderr: &str) -> Option<Error> {
     let said = last_word(stderr)?;
-    let other = if sandbox.engine == Engine::Docker { "podman" } else { "docker" };
-    let filled = |text: &str| {
-        let text = text.replace("{engine}", sandbox.engine.name()).replace("{other}", other);
-        text.replace("{name}", name).replace("{image}", &sandbox.image)
+    let filled = Filled { engine: sandbox.engine, image: &sandbox.image, name };
+    let error = known(&[ENGINE, START], &filled, stderr).cause(said);
+    let pull = sandbox.published && MISSING.iter().any(|part| stderr.contains(part));
+    Some(if pull { error.remedy(Remedy::Pull) } else { error })
+}
+
+/// The first of these failures that the text tells of. The last table ends with one that always fits.
+pub(crate) fn known(tables: &[&[Known]], filled: &Filled<'_>, text: &str) -> Error {
+    let other = if filled.engine == Engine::Docker { "podman" } else { "docker" };
+    let fill = |text: &str| {
+        let text = text.replace("{engine}", filled.engine.name()).replace("{other}", other);
+        text.replace("{name}", filled.name).replace("{image}", filled.image)
     };
-    let (_, kind, message, hint) = KNOWN.iter().find(|(parts, ..)| parts.iter().any(|part| stderr.contains(part)))?;
-    Some(Error::new(*kind, filled(message)).hint(filled(hint)).cause(said))
+    let fits = |known: &&&Known| known.0.iter().any(|part| text.contains(part));
+    match tables.iter().copied().flatten().find(|known| fits(&known)) {
+        Some((_, kind, message, hint)) => Error::new(*kind, fill(message)).hint(fill(hint)),
+        None => Error::internal(format!("'{}' failed", filled.engine.name())),
+    }
 }
 
 /// The line that says why: engines end with advice.
-fn last_word(stderr: &str) -> Option<&str> {
+pub(crate) fn last_word(stderr: &str) -> Option<&str> {
     let advice = |line: &str| line.starts_with("Run 'docker") || line.starts_with("See 'docker");
     let mut lines = stderr.lines().map(str::trim);
     let line = lines.rfind(|line| !line.is_empty() && !advice(line))?;
@@ -188,7 +215,7 @@ mod tests {
                 Docker,
                 "docker: Error response from daemon: No such image: my-sandbox:latest\n\nRun 'docker run --help' for more information\n",
                 ErrorKind::NotFound,
-                "pull it",
+                "workmux sandbox pull",
             ),
             (Podman, "Error: my-sandbox: image not known\n", ErrorKind::NotFound, "pull it"),
             (
@@ -274,6 +301,16 @@ mod tests {
         ] {
             let (kind, message, hint) = kind(engine, stderr);
             assert!(kind == wanted && hint.contains(step), "{stderr}: {kind:?}, {message}, {hint}");
+        }
+    }
+
+    #[test]
+    fn only_a_published_image_is_pulled_unasked() {
+        for published in [true, false] {
+            let sandbox = Sandbox { image: "x".into(), published, ..Sandbox::default() };
+            let remedy = |text: &str| explain(&sandbox, "", text).unwrap().remedy;
+            assert_eq!(remedy("Error: x: image not known"), published.then_some(Remedy::Pull));
+            assert_eq!(remedy("Cannot connect to the Docker daemon"), None);
         }
     }
 

@@ -1,6 +1,8 @@
 //! What a container starts from, and what an agent needs in one: this backend's own table of agents.
 
-use workmux_plugin_api::{Error, ErrorKind, Result};
+use workmux_plugin_api::{Error, ErrorKind, Image, Result};
+
+use crate::settings::Table;
 
 /// The published images; the agent's name is the tag.
 pub(crate) const OFFICIAL: &str = "ghcr.io/raine/workmux-sandbox";
@@ -39,7 +41,8 @@ pub(crate) fn agent(name: &str) -> &'static Agent {
 }
 
 /// The configured image, else the published one of the agent.
-pub(crate) fn choose(configured: Option<&str>, agent: &str) -> Result<String> {
+pub(crate) fn choose(configured: Option<&str>, agent: &str, table: &Table) -> Result<Image> {
+    let repository = table.repository.as_deref().unwrap_or(OFFICIAL);
     if let Some(image) = configured {
         let odd =
             image.is_empty() || image.starts_with('-') || image.contains(|c: char| c.is_whitespace() || c.is_control());
@@ -47,11 +50,13 @@ pub(crate) fn choose(configured: Option<&str>, agent: &str) -> Result<String> {
             Err(Error::new(ErrorKind::InvalidSettings, format!("'{image}' is not the name of an image"))
                 .hint("set 'sandbox.image' to a name such as 'my-sandbox' or 'registry.example/sandbox:1'"))
         } else {
-            Ok(image.to_owned())
+            let rest = image.strip_prefix(repository);
+            let published = rest.is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '@']));
+            Ok(Image { name: image.to_owned(), published })
         };
     }
     if AGENTS.iter().any(|known| known.name == agent) {
-        return Ok(format!("{OFFICIAL}:{agent}"));
+        return Ok(Image { name: format!("{repository}:{agent}"), published: true });
     }
     let names: Vec<_> = AGENTS.iter().map(|agent| agent.name).collect();
     Err(Error::new(ErrorKind::InvalidSettings, format!("there is no published image for the agent '{agent}'"))
@@ -64,11 +69,28 @@ mod tests {
 
     #[test]
     fn the_configured_image_wins_and_an_unknown_agent_needs_one() {
-        assert_eq!(choose(Some("my-sandbox"), "claude").unwrap(), "my-sandbox");
-        assert_eq!(choose(None, "claude").unwrap(), format!("{OFFICIAL}:claude"));
+        let table = Table::default();
+        let choose = |configured, agent| choose(configured, agent, &table);
+        let name = |configured, agent| choose(configured, agent).unwrap().name;
+        assert_eq!(name(Some("my-sandbox"), "claude"), "my-sandbox");
+        assert_eq!(name(None, "claude"), format!("{OFFICIAL}:claude"));
         assert!(choose(None, "default").unwrap_err().hint.unwrap().contains("'sandbox.image'"));
         for odd in ["", "--privileged", "a b", "a\nb"] {
             assert!(choose(Some(odd), "claude").is_err(), "{odd:?}");
         }
+    }
+
+    #[test]
+    fn published_is_what_comes_from_the_repository_or_its_mirror() {
+        let published = |image: &str, table: &Table| choose(Some(image), "claude", table).unwrap().published;
+        let usual = Table::default();
+        for (rest, expected) in
+            [("", true), (":claude", true), ("@sha256:1", true), ("-fork:claude", false), ("/x", false)]
+        {
+            assert_eq!(published(&format!("{OFFICIAL}{rest}"), &usual), expected, "{rest}");
+        }
+        let mirror = Table { repository: Some("registry.example/mirror".into()), ..Table::default() };
+        assert_eq!(choose(None, "pi", &mirror).unwrap().name, "registry.example/mirror:pi");
+        assert!(published("registry.example/mirror:pi", &mirror) && !published(&format!("{OFFICIAL}:pi"), &mirror));
     }
 }

@@ -10,6 +10,7 @@ mod check;
 mod engine;
 mod explain;
 mod image;
+mod images;
 mod instances;
 mod labels;
 mod limits;
@@ -95,6 +96,14 @@ impl Backend for Container {
     }
 
     fn attach(&self) -> Option<&dyn Attach> {
+        Some(self)
+    }
+
+    fn images(&self) -> Option<&dyn Images> {
+        Some(self)
+    }
+
+    fn install(&self) -> Option<&dyn Install> {
         Some(self)
     }
 

@@ -33,6 +33,8 @@ pub(crate) struct Sandbox {
     pub(crate) engine: Engine,
     pub(crate) rootless: bool,
     pub(crate) image: String,
+    /// The image is the one that is published for the agent.
+    pub(crate) published: bool,
     pub(crate) hostname: String,
     pub(crate) user: User,
     pub(crate) network: Network,
@@ -63,7 +65,7 @@ pub(crate) fn prepare(spec: &SandboxSpec, table: &Table, engine: Engine, way: &W
     check_network(spec.policy.network, engine, way)?;
     let limits = limits::decide(&spec.policy.limits, engine, Delegated::of(engine))?;
     let agent = image::agent(&spec.agent);
-    let image = image::choose(spec.image.as_deref(), &spec.agent)?;
+    let image = image::choose(spec.image.as_deref(), &spec.agent, table)?;
 
     let mut notes = Vec::new();
     if spec.user.uid == 0 {
@@ -89,7 +91,8 @@ pub(crate) fn prepare(spec: &SandboxSpec, table: &Table, engine: Engine, way: &W
     let sandbox = Sandbox {
         engine,
         rootless: engine.is_rootless(),
-        image,
+        image: image.name.clone(),
+        published: image.published,
         hostname: if slug.is_empty() { "sandbox".into() } else { slug.to_owned() },
         user: spec.user,
         network: spec.policy.network,
@@ -120,6 +123,7 @@ pub(crate) fn prepare(spec: &SandboxSpec, table: &Table, engine: Engine, way: &W
         inherit_env: true,
         state: serde_json::to_value(&sandbox).map_err(|e| Error::internal("sandbox state").cause(e.to_string()))?,
         notes,
+        image: Some(image),
     })
 }
 

@@ -20,6 +20,9 @@ pub(crate) struct Table {
     pub(crate) cap_add: Vec<String>,
     pub(crate) allow_root: bool,
     pub(crate) rpc: Rpc,
+    pub(crate) repository: Option<String>,
+    /// Seconds.
+    pub(crate) pull_timeout: Option<u64>,
 }
 
 /// How containers reach the host.
@@ -183,6 +186,15 @@ fn judge(key: &str, value: &Value) -> Result<(), String> {
         }
         "allow_root" => must(value.is_boolean(), "true or false"),
         "rpc" => must(as_a::<Rpc>(value).is_some(), "'auto', 'sockets' or 'tcp'"),
+        "repository" => {
+            let name = as_a::<String>(value);
+            let plain = |name: &String| {
+                let bad = |c: char| c.is_whitespace() || c.is_control() || c == '@' || c.is_ascii_uppercase();
+                name.contains('/') && !name.starts_with(['-', '/']) && !name.ends_with('/') && !name.contains(bad)
+            };
+            must(name.as_ref().is_some_and(plain), "a registry's repository, such as 'registry.example/team/sandbox'")
+        }
+        "pull_timeout" => must(as_a::<u64>(value).is_some_and(|n| (1..=86_400).contains(&n)), "a number of seconds"),
         _ => Err("is not a key of this table: see 'workmux plugin info container'".into()),
     }
 }
@@ -267,6 +279,9 @@ mod tests {
             (json!({"security_opt": ["systempaths=unconfined"]}), "protection"),
             (json!({"oci_runtime": "--privileged"}), "oci_runtime: must be"),
             (json!({"rpc": "udp"}), "rpc: must be 'auto', 'sockets' or 'tcp'"),
+            (json!({"repository": "--x"}), "repository: must be"),
+            (json!({"repository": "h/x@sha256:1"}), "repository: must be"),
+            (json!({"pull_timeout": 0}), "pull_timeout: must be"),
             (json!({"privileged": true}), "is not a key of this table"),
             (json!(["memory"]), "must be a table"),
         ] {

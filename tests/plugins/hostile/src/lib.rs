@@ -92,11 +92,65 @@ impl Backend for Hostile {
     }
 
     fn images(&self) -> Option<&dyn Images> {
-        sin("images").then_some(self)
+        (!sin("no-images")).then_some(self)
+    }
+
+    fn install(&self) -> Option<&dyn Install> {
+        Some(self)
     }
 }
 
-impl Images for Hostile {}
+#[async_trait]
+impl Images for Hostile {
+    async fn image(&self, cx: &Context, request: ImageRequest) -> Result<Image> {
+        commit_async(cx, "image").await;
+        let name = match () {
+            () if sin("image-empty") => String::new(),
+            () if sin("image-up") => "../../x".into(),
+            () if sin("image-lines") => "a\nb".into(),
+            () if sin("image-long") => "a".repeat(5000),
+            () => request.image.unwrap_or_else(|| "hostile".into()),
+        };
+        Ok(Image { name, published: sin("published") })
+    }
+
+    async fn pull(&self, cx: &Context, _request: ImageRequest) -> Result<Pulled> {
+        commit_async(cx, "pull").await;
+        Ok(Pulled { id: Some("new\x1b[2J\nline".into()), updated: true })
+    }
+
+    async fn build(&self, cx: &Context, _request: BuildRequest) -> Result<()> {
+        commit_async(cx, "build").await;
+        Ok(())
+    }
+
+    async fn recipe(&self, cx: &Context, _request: ImageRequest) -> Result<Recipe> {
+        commit_async(cx, "recipe").await;
+        let file = match () {
+            () if sin("recipe-up") => "../outside".to_owned(),
+            () if sin("recipe-absolute") => "/tmp/outside".to_owned(),
+            () if sin("recipe-dots") => "..".to_owned(),
+            () if sin("recipe-empty") => String::new(),
+            () if sin("recipe-control") => "a\x1bb".to_owned(),
+            () => "Dockerfile.sandbox".to_owned(),
+        };
+        let text = if sin("recipe-huge") { "x".repeat(1 << 20) } else { "FROM scratch\n".into() };
+        Ok(Recipe { file, text, build: "make\x1b[2J\nit".into(), image: "mine".into() })
+    }
+}
+
+#[async_trait]
+impl Install for Hostile {
+    async fn install(&self, cx: &Context, _request: InstallRequest) -> Result<Vec<Installed>> {
+        commit_async(cx, "install").await;
+        let one = |outcome| Installed { place: "a\x1b[2Jplace\n".into(), outcome };
+        Ok(match () {
+            () if sin("places") => vec![one(Ok(())); 100_000],
+            () if sin("nowhere") => Vec::new(),
+            () => vec![one(Ok(())), one(Err(Error::internal("no\x1b[2J")))],
+        })
+    }
+}
 
 #[async_trait]
 impl Attach for Hostile {

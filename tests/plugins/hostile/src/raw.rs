@@ -38,7 +38,8 @@ impl AbiBackend for Raw {
         if sin("raw-describe") {
             return ROk("{\"features\": 7".into());
         }
-        ROk(r#"{"features":{"mounts":true},"capabilities":["attach"],"new in a later version":[1]}"#.into())
+        ROk(r#"{"features":{"mounts":true},"capabilities":["attach","images","install"],"new in a later version":[1]}"#
+            .into())
     }
 
     fn invoke(&self, op: RStr<'_>, _body: RString, host: HostObject) -> FfiFuture<RResult<Reply, RString>> {
