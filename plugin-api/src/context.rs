@@ -92,7 +92,8 @@ pub enum Step {
 
 /// A tool that runs while the call goes on; ends with the call at the latest.
 ///
-/// Ended early it is asked to by SIGTERM first, and killed 3 s later.
+/// Ended early, the other programs it has started are killed, so that it can tidy up after them; where that does
+/// not end it, it is asked to end by SIGTERM. 3 s later it is killed.
 pub struct RunningTool<'a> {
     cx: &'a Context,
     number: u64,

@@ -1,10 +1,30 @@
 //! A real agent, installed the way its users install it, starts inside a sandbox.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use workmux_tests::{Sandbox, World, on_every_engine, require_engine};
+use workmux_tests::{Model, Sandbox, World, on_every_engine, require_engine, wait_until};
 
 on_every_engine!(claude_code_from_npm_says_its_version_in_a_container);
+
+/// An ordinary user's podman has no image to build on.
+mod claude_code_in_an_image_just_built_does_its_work {
+    use workmux_tests::Sandbox;
+
+    #[test]
+    fn docker() {
+        if Sandbox::Docker.is_ready() {
+            super::claude_code_in_an_image_just_built_does_its_work(Sandbox::Docker);
+        }
+    }
+
+    #[test]
+    fn podman() {
+        if Sandbox::Podman.is_ready() {
+            super::claude_code_in_an_image_just_built_does_its_work(Sandbox::Podman);
+        }
+    }
+}
 
 /// The machine's own list of authorities, which may know one that npm does not bring.
 const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
@@ -65,4 +85,47 @@ fn claude_code_from_npm_says_its_version_in_a_container(on: Sandbox) {
     let inside = world.agent(&[claude.to_str().expect("UTF-8"), "--version"]).run().ok();
     assert!(inside.stdout.contains("Claude Code"), "{inside}");
     world.assert_clean();
+}
+
+/// The whole way: an image built here by the recipe, the agent in it, a model that has it commit, and its hooks.
+fn claude_code_in_an_image_just_built_does_its_work(on: Sandbox) {
+    require_engine!("tmux");
+    let world = on.world();
+    let image = format!("localhost/wm-agent-{}", on.name());
+    world.configure_image(Some(&image), "claude", "");
+    let built = world.workmux(&["sandbox", "build"]).within(Duration::from_secs(600)).run().ok();
+    assert!(built.stdout.contains("\n  claude 1/"), "{built}");
+
+    // What a user's settings say, and what `claude` is told by its environment.
+    let hook = |word: &str| {
+        let command = format!("workmux set-window-status {word}");
+        serde_json::json!([{"hooks": [{"type": "command", "command": command}]}])
+    };
+    let settings = serde_json::json!({"hooks": {"UserPromptSubmit": hook("working"), "Stop": hook("done")}});
+    world.write(world.home().join(".claude/settings.json"), settings.to_string());
+    let dir = world.worktree("topic");
+    let command = "cat /etc/hostname > made-by-agent && git add made-by-agent && git commit -qm 'by the agent' && \
+                   echo committed-$((40 + 2))";
+    let model = Model::start(command, "all is done");
+    let env = format!(
+        "env: {{ ANTHROPIC_BASE_URL: '{}', ANTHROPIC_API_KEY: anything, CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC: '1' }}",
+        model.url()
+    );
+    let sandbox = on.configuration_of(Some(&image), &env, "");
+    world.user_config(&format!("{sandbox}agent: claude -p 'do it' --dangerously-skip-permissions\n"));
+
+    let tmux = world.tmux();
+    let pane = tmux.ask(&["new-window", "-d", "-P", "-F", "#{pane_id}", "-c", dir.to_str().expect("UTF-8"), "sh"]);
+    tmux.type_line(&pane, &format!("{} sandbox agent; echo ended: $?", world.given().program.display()));
+    let screen = tmux.wait_for_text(&pane, "ended: 0");
+    assert!(screen.contains("all is done"), "{screen}");
+    assert!(model.results().iter().any(|result| result.contains("committed-42")), "{:?}", model.results());
+    // Its hooks ran in the sandbox and reached the window.
+    wait_until("the icon of an agent that is done", || tmux.window_option(&pane, "@workmux_status") == "✅");
+    // Its commit is on the branch, by the user's name.
+    let log = world.git(&dir, &["log", "--format=%s by %an", "-1"]).ok().stdout;
+    assert_eq!(log, "by the agent by Test\n");
+    assert!(world.git(&dir, &["status", "--short"]).ok().stdout.is_empty());
+    world.engine(&["rmi", "--force", &image]).ok();
+    world.wait_until_clean();
 }

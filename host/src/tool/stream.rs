@@ -1,7 +1,7 @@
 //! Runs an external program that works long, and hands its output over line by line while it runs.
 //!
 //! A thread of its own waits for it. When nobody reads on, the program waits in its output, so nothing piles up. Ended
-//! early it is asked first, because some programs tidy up then, and killed a little later.
+//! early it may tidy up, and is killed a little later.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -20,7 +20,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tokio::sync::Notify;
 
-use super::{Cancel, ToolError, pidfd_open, set_nonblocking};
+use super::{Cancel, ToolError, family, pidfd_open, set_nonblocking};
 
 /// What a program that is ended gets to tidy up.
 pub const TIDY: Duration = Duration::from_secs(3);
@@ -320,16 +320,30 @@ impl Waiter {
         }
     }
 
-    /// Asks it to end, waits a little, and lets `Running` kill what is left. What it prints is not kept, but read: it
-    /// must not wait for a reader.
+    /// Ends its work, or asks it to end; waits a little, and lets `Running` kill what is left. What it prints is not kept,
+    /// but read: it must not wait for a reader.
     fn dismiss(&mut self, pidfd: &OwnedFd) {
-        self.child.signal(Signal::SIGTERM);
+        let mut asked = !family::kill_work_of(self.child.child.id());
+        if asked {
+            self.child.signal(Signal::SIGTERM);
+        }
         let until = Instant::now() + TIDY;
+        let ask = Instant::now() + TIDY / 2;
         let mut open = true;
         while let Some(left) = until.checked_duration_since(Instant::now()) {
             let mut fds = vec![PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
             if open {
                 fds.push(PollFd::new(self.output.as_fd(), PollFlags::POLLIN));
+            }
+            let mut left = left;
+            if !asked {
+                match ask.checked_duration_since(Instant::now()) {
+                    Some(before) => left = before,
+                    None => {
+                        self.child.signal(Signal::SIGTERM);
+                        asked = true;
+                    }
+                }
             }
             let timeout = PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
             if poll(&mut fds, timeout).is_err_and(|e| e != nix::Error::EINTR) {

@@ -17,7 +17,7 @@ RUN set -eux; \
 # Login shells reset PATH in /etc/profile. This puts the directories that workmux
 # mounts back at the front.
 RUN printf '%s\n' \
-        'for workmux_dir in /tmp/.workmux-shims/bin /run/workmux/bin; do' \
+        'for workmux_dir in /tmp/.workmux-shims/bin "${WORKMUX_DEV:-/run/workmux/bin}"; do' \
         '    if [ -d "$workmux_dir" ]; then PATH="$workmux_dir:$PATH"; fi' \
         'done' \
         'unset workmux_dir' \

@@ -41,7 +41,7 @@ RUN set -eux; \
     case "$(dpkg --print-architecture)" in amd64) arch=x64 ;; *) arch=arm64 ;; esac; \
     version=$(npm-unpack "@oh-my-pi/pi-coding-agent@$AGENT_VERSION"); \
     echo '{"private":true}' > package.json; \
-    bun add --production --omit=optional --no-progress \
+    bun add --production --omit=optional --omit=peer --no-progress \
         "@oh-my-pi/pi-coding-agent@$version" \
         "@oh-my-pi/pi-natives-linux-$arch@$version"; \
     rm -rf /tmp/bun; \

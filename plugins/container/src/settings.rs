@@ -1,5 +1,7 @@
 //! The table `sandbox.container`. The host has applied what a project may set before this code sees it.
 
+use std::collections::BTreeMap;
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -23,6 +25,7 @@ pub(crate) struct Table {
     pub(crate) repository: Option<String>,
     /// Seconds.
     pub(crate) pull_timeout: Option<u64>,
+    pub(crate) build_args: BTreeMap<String, String>,
 }
 
 /// How containers reach the host.
@@ -194,6 +197,11 @@ fn judge(key: &str, value: &Value) -> Result<(), String> {
             };
             must(name.as_ref().is_some_and(plain), "a registry's repository, such as 'registry.example/team/sandbox'")
         }
+        "build_args" => {
+            let plain = |name: &String| name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+            let named = as_a::<BTreeMap<String, String>>(value).is_some_and(|args| args.keys().all(plain));
+            must(named, "a table of names and texts, such as {AGENT_VERSION: '1.2'}")
+        }
         "pull_timeout" => must(as_a::<u64>(value).is_some_and(|n| (1..=86_400).contains(&n)), "a number of seconds"),
         _ => Err("is not a key of this table: see 'workmux plugin info container'".into()),
     }
@@ -281,6 +289,7 @@ mod tests {
             (json!({"rpc": "udp"}), "rpc: must be 'auto', 'sockets' or 'tcp'"),
             (json!({"repository": "--x"}), "repository: must be"),
             (json!({"repository": "h/x@sha256:1"}), "repository: must be"),
+            (json!({"build_args": {"A=B": "x"}}), "build_args: must be"),
             (json!({"pull_timeout": 0}), "pull_timeout: must be"),
             (json!({"privileged": true}), "is not a key of this table"),
             (json!(["memory"]), "must be a table"),

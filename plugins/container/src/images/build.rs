@@ -10,14 +10,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use workmux_plugin_api::{Context, Error, Result, Step, Tool, Word};
 
 use super::failures::{self, About};
+use super::freshness::Local;
 use super::scratch::Scratch;
 use super::{Wanted, recipe, tool};
 use crate::engine::Engine;
 
 /// What the first stage is called: another build begins with it, and agents' recipes name it.
 const BASE: &str = "localhost/workmux-sandbox-base";
-/// On everything that a build makes, its steps included: what a failed one left is found by it.
-const RECIPE: &str = "workmux.recipe";
 /// On an image that was built here.
 pub(super) const BUILT: &str = "workmux.built";
 /// A build may be silent for longer than the host waits for a word.
@@ -39,30 +38,35 @@ pub(super) async fn build(cx: &Context, wanted: &Wanted, agent: &recipe::Agent, 
     };
     // The newest version of the agent, whatever an earlier build has left.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let given = wanted.table.build_args.iter().map(|(name, value)| format!("{name}={value}"));
     let own = Stage {
         title: agent.name.to_owned(),
         text: agent.text.to_owned(),
         program: None,
         tag: &wanted.image.name,
         from: BASE,
-        arguments: vec![
-            "--build-arg".to_owned(),
-            format!("BASE={BASE}"),
-            "--build-arg".to_owned(),
-            format!("CACHE_BUST={now}"),
-            "--label".to_owned(),
-            format!("{BUILT}={}", env!("CARGO_PKG_VERSION")),
-        ],
+        arguments: given
+            .chain([format!("BASE={BASE}"), format!("CACHE_BUST={now}")])
+            .flat_map(|argument| ["--build-arg".to_owned(), argument])
+            .chain(["--label".to_owned(), format!("{BUILT}={}", env!("CARGO_PKG_VERSION"))])
+            .collect(),
     };
-    let built = async {
-        base.build(cx, wanted, "1 of 2").await?;
-        own.build(cx, wanted, "2 of 2").await
+    let before = Local::find(cx, wanted.engine, &wanted.image.name).await?;
+    base.build(cx, wanted, "1 of 2").await?;
+    own.build(cx, wanted, "2 of 2").await?;
+    if let Some(before) = before {
+        remove_nameless(cx, wanted.engine, &before.id).await;
     }
-    .await;
-    // Also what this build took the name from.
-    let filter = format!("label={RECIPE}");
-    let _kept = cx.run(tool(wanted.engine, &["image", "prune", "--force", "--filter", &filter])).await;
-    built
+    Ok(())
+}
+
+/// Removes an image that nothing is called by any more, with those below it that are only its own. What is in use stays.
+async fn remove_nameless(cx: &Context, engine: Engine, id: &str) {
+    if let Ok(Some(found)) = Local::find(cx, engine, id).await
+        && found.is_nameless()
+    {
+        let _used = cx.run(tool(engine, &["rmi", id])).await;
+    }
 }
 
 /// One run of the engine's build.
@@ -85,7 +89,7 @@ impl Stage<'_> {
         fs::create_dir(&directory).map_err(unfilled)?;
         self.fill(&directory)?;
         let mut build = cx.start(scratch.keeps(wanted.engine, self.tool(wanted.engine, &directory))).await?;
-        let (mut step, mut tail) = (Counted::default(), Vec::new());
+        let (mut step, mut tail, mut made) = (Counted::default(), Vec::new(), None);
         loop {
             match build.next(ALIVE).await? {
                 Step::Printed { lines } => {
@@ -94,12 +98,16 @@ impl Stage<'_> {
                             cx.progress(format!("{} {next}", self.title), next.number.saturating_sub(1), next.of);
                             step = next;
                         }
+                        made = intermediate(line).map(str::to_owned).or(made);
                     }
                     tail.extend(lines);
                     tail.drain(..tail.len().saturating_sub(KEPT));
                 }
                 Step::Ended { code: Some(0) } => return Ok(()),
                 Step::Ended { .. } => {
+                    if let Some(made) = made {
+                        remove_nameless(cx, wanted.engine, &made).await;
+                    }
                     let stage = match step.number {
                         0 => format!("stage '{}' ({place})", self.title),
                         _ => format!("stage '{}' ({place}) at step {step}", self.title),
@@ -123,10 +131,7 @@ impl Stage<'_> {
     }
 
     fn fill(&self, directory: &Path) -> Result<()> {
-        // Every step of the build inherits it, so that it is also on what a failed one leaves.
-        let (from, rest) = self.text.split_at(end_of_from(&self.text));
-        fs::write(directory.join("Dockerfile"), format!("{from}LABEL {RECIPE}={}\n{rest}", self.title))
-            .map_err(unfilled)?;
+        fs::write(directory.join("Dockerfile"), &self.text).map_err(unfilled)?;
         if let Some(program) = self.program {
             fs::copy(program, directory.join("workmux")).map_err(unfilled)?;
             set_executable(&directory.join("workmux")).map_err(unfilled)?;
@@ -145,15 +150,10 @@ fn set_executable(path: &Path) -> std::io::Result<()> {
     fs::set_permissions(path, fs::Permissions::from_mode(0o755))
 }
 
-fn end_of_from(text: &str) -> usize {
-    let mut at = 0;
-    for line in text.split_inclusive('\n') {
-        at += line.len();
-        if line.starts_with("FROM ") {
-            return at;
-        }
-    }
-    0
+/// The image that a step has made, as builders without layers of their own kind tell: ` ---> 0b5f3e1d5d2c`, `--> …`.
+fn intermediate(line: &str) -> Option<&str> {
+    let id = line.trim_start_matches('-').strip_prefix("> ").filter(|_| line.starts_with("--"))?;
+    (id.len() >= 10 && id.bytes().all(|b| b.is_ascii_hexdigit())).then_some(id)
 }
 
 /// A step, as builders tell of it: `Step 3/8 : RUN …`, `STEP 3/8: RUN …`, `#7 [3/8] RUN …`.
@@ -215,18 +215,17 @@ mod tests {
     }
 
     #[test]
-    fn every_step_of_a_build_bears_the_label() {
-        let directory = tempfile::tempdir().unwrap();
-        let stage = Stage {
-            title: "base".into(),
-            text: "# why\nARG BASE=x\nFROM ${BASE}\nRUN true\n".into(),
-            program: None,
-            tag: "t",
-            from: "x",
-            arguments: Vec::new(),
-        };
-        stage.fill(directory.path()).unwrap();
-        let text = fs::read_to_string(directory.path().join("Dockerfile")).unwrap();
-        assert_eq!(text, "# why\nARG BASE=x\nFROM ${BASE}\nLABEL workmux.recipe=base\nRUN true\n");
+    fn images_of_steps_are_told_from_words_about_them() {
+        assert_eq!(intermediate("---> 0b5f3e1d5d2c"), Some("0b5f3e1d5d2c"));
+        assert_eq!(intermediate("--> 0b5f3e1d5d2c"), Some("0b5f3e1d5d2c"));
+        for line in [
+            "---> Running in 0b5f3e1d5d2c",
+            "---> Using cache",
+            "--> Using cache 0b5f3e1d5d2c",
+            "> 0b5f3e1d5d2c",
+            "--> ",
+        ] {
+            assert_eq!(intermediate(line), None, "{line}");
+        }
     }
 }

@@ -20,6 +20,7 @@ pub(super) struct Local {
     pub(super) id: String,
     digest: String,
     repo_digests: Option<Vec<String>>,
+    repo_tags: Option<Vec<String>>,
     config: Config,
 }
 
@@ -49,6 +50,11 @@ impl Local {
 
     pub(super) fn label(&self, name: &str) -> Option<&str> {
         self.config.labels.as_ref()?.get(name).map(String::as_str)
+    }
+
+    /// Nothing is called by it: only its identity leads here.
+    pub(super) fn is_nameless(&self) -> bool {
+        self.repo_tags.as_ref().is_none_or(Vec::is_empty)
     }
 
     /// Everything by which a registry may call it.
