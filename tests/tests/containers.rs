@@ -183,7 +183,8 @@ fn p62_each_failure_of_an_engine_has_its_own_message_and_step(on: Sandbox) {
     world.user_config(&config.replace(&image, "localhost/workmux-test/nothing:1"));
     let run = world.shell(&["true"]).run().code(125);
     assert_eq!(run.stdout, "");
-    run.warns("does not have the image 'localhost/workmux-test/nothing:1'").warns("Hint: build it, or pull it");
+    run.warns("does not have the image 'localhost/workmux-test/nothing:1'")
+        .warns("Hint: pull it: workmux sandbox pull");
     world.user_config(&config.replace(&image, "Not An Image"));
     world.shell(&["true"]).run().code(125).warns("is not the name of an image").warns("'sandbox.image'");
     world.user_config(&config);

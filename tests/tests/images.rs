@@ -115,7 +115,7 @@ fn an_old_image_is_found_out_beside_a_run_and_replaced_by_the_next(on: Sandbox) 
         change("checked_at", json!(1));
         let waiting = world.waiting("shell", &world.main(), "true");
         wait_until("the image's age to be known", || read()["checked_at"] != json!(1));
-        waiting.end().ok().never_says("newer");
+        waiting.go_on().wait().ok().never_says("newer");
     };
     let old = id();
     find_out();

@@ -10,7 +10,7 @@ use super::Target;
 use crate::error::{Failure, from_backend, hinted};
 use crate::routing::INIT_DOCKERFILE;
 use crate::surroundings::Surroundings;
-use crate::text::quote;
+use crate::text::{line, quote};
 
 /// The command; the answer is its exit code.
 pub(crate) fn recipe(force: bool, flag: Option<&str>, surroundings: &Surroundings) -> Result<u8, Failure> {
@@ -33,7 +33,7 @@ pub(crate) fn recipe(force: bool, flag: Option<&str>, surroundings: &Surrounding
 
 /// Writes the whole file or nothing. What stands there as a link is replaced, not followed.
 fn write(path: &Path, text: &str, force: bool) -> Result<()> {
-    let shown = quote(path.file_name().unwrap_or_default());
+    let shown = format!("'{}'", line(&path.file_name().unwrap_or_default().to_string_lossy()));
     let taken = || hinted(format!("{shown} exists already"), "overwrite it: workmux sandbox init-dockerfile --force");
     if !force && path.symlink_metadata().is_ok() {
         return Err(taken());
