@@ -22,7 +22,8 @@ const PLAIN: Agent = Agent { name: "", elsewhere: None, env: &[], memory: &[] };
 
 /// The agents with a published image.
 const AGENTS: &[Agent] = &[
-    Agent { name: "claude", ..PLAIN },
+    // Where a user lets root run it, it would refuse to work without questions, unless it is told where it is.
+    Agent { name: "claude", env: &[("IS_SANDBOX", "1")], ..PLAIN },
     Agent {
         name: "codex",
         elsewhere: Some(("~/.codex", "/home/user/.codex")),

@@ -82,11 +82,11 @@ pub(super) async fn of(cx: &Context, wanted: &Wanted, ask_registry: bool) -> Res
 
 /// Every digest in what the registry says of the image; nothing where it could not be asked.
 async fn remote(cx: &Context, engine: Engine, image: &str) -> Option<BTreeSet<String>> {
+    // What such a name leads to is this machine, where docker itself does not insist on encryption.
+    let loopback = ["127.", "localhost:", "[::1]"].iter().any(|start| image.starts_with(start));
     let mut asks = Vec::new();
     if engine == Engine::Docker {
-        // What such a name leads to is this machine, where docker itself does not insist on encryption.
         let mut words = vec!["manifest", "inspect", "--verbose"];
-        let loopback = ["127.", "localhost:", "[::1]"].iter().any(|start| image.starts_with(start));
         words.extend(loopback.then_some("--insecure"));
         words.push(image);
         let env = vec![("DOCKER_CLI_EXPERIMENTAL".to_owned(), "enabled".into())];
@@ -94,9 +94,12 @@ async fn remote(cx: &Context, engine: Engine, image: &str) -> Option<BTreeSet<St
     } else {
         asks.push(tool(engine, &["manifest", "inspect", image]));
     }
+    // Older versions of podman answer for some kinds of images only.
     if cx.tool("skopeo").is_some() {
         let place = format!("docker://{image}");
-        let words = ["inspect", "--format", "{{.Digest}}", &place];
+        let mut words = vec!["inspect", "--format", "{{.Digest}}"];
+        words.extend(loopback.then_some("--tls-verify=false"));
+        words.push(&place);
         asks.push(Tool { program: "skopeo".into(), ..tool(engine, &words) });
     }
     for ask in asks {
