@@ -10,6 +10,7 @@ use workmux_plugin_api::{Capability, InstallRequest};
 
 use crate::error::{ERROR, Failure, failed, from_backend, hinted, render};
 use crate::launch::survey::Survey;
+use crate::plugins::Registry;
 use crate::routing::{self, INSTALL_DEV};
 use crate::surroundings::Surroundings;
 use crate::tool;
@@ -30,6 +31,8 @@ pub(crate) struct InstallDev {
 
 /// Builds and installs; the answer is the exit code.
 pub(crate) fn install_dev(wish: InstallDev, surroundings: &Surroundings) -> Result<u8, Failure> {
+    let registry = crate::launch::registry()?;
+    let names = backends(&registry, wish.backend.as_deref())?;
     let machine = Machine::this(surroundings);
     let triple = machine.target()?;
     let root = workspace(surroundings)?;
@@ -46,31 +49,30 @@ pub(crate) fn install_dev(wish: InstallDev, surroundings: &Surroundings) -> Resu
         )
         .into());
     }
-    crate::task::interruptible("the installation", place(wish.backend.as_deref(), program, surroundings))
+    crate::task::interruptible("the installation", place(&registry, names, program, surroundings))
 }
 
-/// Has the backends place it.
-async fn place(flag: Option<&str>, program: PathBuf, surroundings: &Surroundings) -> Result<u8> {
-    let registry = crate::launch::registry()?;
+/// The backends to ask: all that can do it, or the named one.
+fn backends(registry: &Registry, flag: Option<&str>) -> Result<Vec<String>> {
     let names = match flag {
         Some(name) => {
             let manifest = registry.manifest(name).map_err(routing::report)?;
-            if !manifest.capabilities.contains(&Capability::Install) {
-                return Err(routing::not_provided(INSTALL_DEV, flag, &registry));
-            }
-            vec![name.to_owned()]
+            let can = manifest.capabilities.contains(&Capability::Install);
+            if can { vec![name.to_owned()] } else { Vec::new() }
         }
         None => registry.offering(Capability::Install),
     };
-    if names.is_empty() {
-        return Err(routing::not_provided(INSTALL_DEV, None, &registry));
-    }
+    if names.is_empty() { Err(routing::not_provided(INSTALL_DEV, flag, registry)) } else { Ok(names) }
+}
+
+/// Has the backends place it.
+async fn place(registry: &Registry, names: Vec<String>, program: PathBuf, surroundings: &Surroundings) -> Result<u8> {
     let survey = Survey::asking(surroundings)?;
     survey.valid_config()?;
     let (mut placed, mut failures) = (0, 0);
     for name in names {
         let asked = async {
-            let backend = routing::load(&registry, &name)?;
+            let backend = routing::load(registry, &name)?;
             let request = InstallRequest { image: survey.image_request(&backend).await?, program: program.clone() };
             backend.install(request).await.map_err(|e| from_backend(&e))
         };

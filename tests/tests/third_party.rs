@@ -103,9 +103,8 @@ fn every_command_works_through_a_third_partys_backend_or_says_that_it_does_not()
         (&["shell", "--exec", "--", "true"], 125),
     ] {
         let name = if command[0] == "shell" { "shell --exec" } else { command[0] };
-        // Without a name these two go to every backend that has them.
-        let all = ["stop", "prune"].contains(&command[0]);
-        for named in [true, false].into_iter().filter(|named| *named || !all) {
+        // Without a name the others go to a backend that has them.
+        for named in [true, false].into_iter().filter(|named| *named || command[0] == "shell") {
             let backend: &[&str] = if named { &["--backend", "minimal"] } else { &[] };
             let words = [&["sandbox", command[0]], backend, &command[1..]].concat();
             let run = world.workmux(&words).dir(&dir).run().code(code);
@@ -125,15 +124,11 @@ fn p81_who_has_the_operation_is_named() {
     // Shown able to fail: without the check the backend's missing capability is not what is said.
     let words = ["sandbox", "shell", "--exec", "--backend", "minimal"];
     world.workmux(&words).mutant("p81_missing").run().never_says("is not provided");
-    for command in ["stop", "prune"] {
+    for command in ["stop", "prune", "build", "pull", "init-dockerfile", "install-dev"] {
         let run = world.workmux(&["sandbox", command, "--backend", "bubblewrap"]).run().code(1);
         run.warns("is not provided by backend 'bubblewrap'").warns("backends that provide it: container");
     }
-    // Where no backend has it and none was named.
     for command in ["build", "pull", "init-dockerfile", "install-dev"] {
-        let world = World::new();
-        let run = world.workmux(&["sandbox", command]).run().code(1);
-        run.warns(&format!("Error: 'sandbox {command}' is not provided by any installed backend"));
         world.workmux(&["sandbox", command, "--backend", "nope"]).run().code(1).warns("no backend 'nope'");
     }
 }
@@ -197,4 +192,31 @@ fn p73_bad_files_cost_a_line_and_nothing_else() {
     assert_eq!(states, 3, "{json}");
     world.workmux(&["sandbox", "shell", "--backend", "minimal", "--", "true"]).run().ok();
     world.workmux(&["sandbox", "shell", "--backend", "text", "--", "true"]).run().code(125);
+}
+
+/// A third party's images get the same commands, and what it says of them is shown and never believed.
+#[test]
+fn p78_image_commands_work_with_any_backend_that_has_images() {
+    let world = World::new();
+    let library = world.install_plugin("hostile");
+    world.workmux(&["plugin", "trust"]).arg(library).run().ok();
+    let run = |command: &str, sin: &str| {
+        let run = world.workmux(&["sandbox", command, "--backend", "hostile"]).env("WORKMUX_HOSTILE", sin).run();
+        assert!(!run.stdout.contains('\x1b') && !run.stderr.contains('\x1b'), "{run}");
+        run
+    };
+    let pull = run("pull", "none").ok().stdout;
+    assert_eq!(pull, "Pulling image 'hostile'...\nUpdated to newline.\nImage 'hostile' is up to date.\n");
+    run("build", "none").ok().says("✓ Built image 'hostile'");
+    run("init-dockerfile", "none").ok().says("2. Build it: make it");
+    assert_eq!(world.read(world.main().join("Dockerfile.sandbox")), "FROM scratch\n");
+    for sin in ["recipe-up", "recipe-absolute", "recipe-dots", "recipe-huge"] {
+        run("init-dockerfile", sin).code(1).warns("this is a fault of the backend");
+    }
+    assert!(!world.home().join("outside").exists() && !std::path::Path::new("/tmp/outside").exists());
+    for (command, verb) in [("pull", "pull"), ("build", "build"), ("init-dockerfile", "recipe")] {
+        run(command, &format!("panic@{verb}")).code(1).warns("the backend panicked");
+        run(command, &format!("exit@{verb}")).code(125).warns("the backend 'hostile'");
+    }
+    run("pull", "image-up").code(1).warns("names its image");
 }

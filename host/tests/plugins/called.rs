@@ -37,7 +37,8 @@ fn p81_who_offers_a_capability_is_known_without_loading() {
     stage.install("hostile");
     let registry = Registry::new(stage.environment());
     assert_eq!(registry.offering(Capability::Attach), ["hostile"]);
-    assert_eq!(registry.offering(Capability::Images), [""; 0]);
+    assert_eq!(registry.offering(Capability::Images), ["hostile"]);
+    assert_eq!(registry.offering(Capability::Instances), [""; 0]);
     assert_eq!(registry.names(), ["hostile", "minimal"]);
 }
 

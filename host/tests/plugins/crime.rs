@@ -167,6 +167,14 @@ async fn verbs(backend: &Backend) {
         told("again", session.run(null(), null(), null()).await, |_| String::new());
     }
     told("attach", backend.attach(AttachRequest::default()).await, |_| String::new());
+    told("image", backend.image(ImageRequest::default()).await, |i| i.name.clone());
+    told("pull", backend.pull(ImageRequest::default()).await, |p| p.id.clone().unwrap_or_default());
+    told("build", backend.build(BuildRequest::default()).await, |()| String::new());
+    told("recipe", backend.recipe(ImageRequest::default()).await, |r| format!("{} {}", r.file, r.build));
+    let freshness = backend.freshness(FreshnessRequest::default()).await;
+    told("freshness", freshness, |f| f.id.clone().unwrap_or_default());
+    let installed = backend.install(InstallRequest::default()).await;
+    told("install", installed, |places| format!("{:?}", places.iter().map(|p| &p.place).collect::<Vec<_>>()));
     told("explain", backend.explain(ExplainRequest::default()).await, |e| format!("{e:?}"));
     told("verify", backend.verify(VerifyRequest::default()).await, |()| String::new());
     if wish.ends_with("@dropped") {

@@ -4,8 +4,23 @@ use std::time::Duration;
 
 use super::crime::{SECRET, commit, goes_on_without};
 
-const VERBS: [&str; 9] =
-    ["settings", "check", "rpc_route", "prepare", "exec", "attach", "explain", "verify", "release"];
+const VERBS: [&str; 15] = [
+    "settings",
+    "check",
+    "rpc_route",
+    "prepare",
+    "exec",
+    "attach",
+    "image",
+    "pull",
+    "build",
+    "recipe",
+    "freshness",
+    "install",
+    "explain",
+    "verify",
+    "release",
+];
 
 #[test]
 fn p76_a_panic_in_each_verb_is_an_error_of_that_call() {
@@ -159,6 +174,18 @@ fn p78_answers_that_cannot_be_are_errors() {
         ("home-up", "prepare", "not an absolute path"),
         ("variable", "prepare", "sets the variable 'A=B'"),
         ("state-huge", "prepare", "too many state"),
+        ("instance-image", "prepare", "names its image '../x y'"),
+        ("image-empty", "image", "names its image ''"),
+        ("image-up", "image", "names its image '../../x'"),
+        ("image-lines", "image", "names its image 'a b'"),
+        ("image-long", "image", "names its image 'aaaa"),
+        ("recipe-up", "recipe", "names its file '../outside'"),
+        ("recipe-absolute", "recipe", "names its file '/tmp/outside'"),
+        ("recipe-dots", "recipe", "names its file '..'"),
+        ("recipe-empty", "recipe", "names its file ''"),
+        ("recipe-control", "recipe", "names its file 'a"),
+        ("recipe-huge", "recipe", "too many bytes of a recipe"),
+        ("places", "install", "too many places"),
         ("error-escape", "prepare", "no"),
         ("program-empty", "exec", "the program is ''"),
         ("program-relative", "exec", "the program is 'sh'"),

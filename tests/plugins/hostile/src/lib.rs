@@ -124,6 +124,11 @@ impl Images for Hostile {
         Ok(())
     }
 
+    async fn freshness(&self, cx: &Context, _request: FreshnessRequest) -> Result<Freshness> {
+        commit_async(cx, "freshness").await;
+        Ok(Freshness { id: Some("a\x1b[2Jb".into()), local: false, newest: Some(false) })
+    }
+
     async fn recipe(&self, cx: &Context, _request: ImageRequest) -> Result<Recipe> {
         commit_async(cx, "recipe").await;
         let file = match () {
@@ -187,6 +192,9 @@ impl Transport for Hostile {
             () if sin("name-escape") => instance.name = "a\x1b[2Jb".into(),
             () if sin("name-option") => instance.name = "--rm".into(),
             () if sin("name-long") => instance.name = "a".repeat(1000),
+            () if sin("instance-image") => {
+                instance.image = Some(Image { name: "../x y".into(), published: true });
+            }
             () if sin("home-relative") => instance.home = "../../etc".into(),
             () if sin("home-up") => instance.home = "/root/../etc".into(),
             () if sin("variable") => instance.env = vec![("A=B".into(), "x".into())],
