@@ -206,7 +206,7 @@ fn p78_image_commands_work_with_any_backend_that_has_images() {
         run
     };
     let pull = run("pull", "none").ok().stdout;
-    assert_eq!(pull, "Pulling image 'hostile'...\nUpdated to newline.\nImage 'hostile' is up to date.\n");
+    assert_eq!(pull, "Pulling image 'hostile'...\nUpdated to new line.\nImage 'hostile' is up to date.\n");
     run("build", "none").ok().says("✓ Built image 'hostile'");
     run("init-dockerfile", "none").ok().says("2. Build it: make it");
     assert_eq!(world.read(world.main().join("Dockerfile.sandbox")), "FROM scratch\n");

@@ -6,6 +6,7 @@
 //!
 //! - `sandbox`: a command in a bubblewrap sandbox, against bwrap (and pasta) started by hand with the same arguments
 //! - `containers`: a command in a container, against the engine started by hand with the same arguments
+//! - `pulls`: a pull that finds nothing new, against the engine's own
 //! - `plugins`: a command with twenty backends installed, against none
 //! - `rpc`: a Heartbeat, against the same bytes through a bare echo
 
@@ -14,6 +15,7 @@ mod dry_run;
 mod home;
 mod pairs;
 mod plugins;
+mod pulls;
 mod rpc;
 mod sandbox;
 
@@ -43,6 +45,7 @@ pub(crate) fn run(workspace: &Workspace, consent: Consent, json: Option<&Path>) 
     println!("{}", Outcome::heading());
     let mut subjects = sandbox::pairs(&home, &stage.join("bin/workmux"))?;
     subjects.extend(containers::pairs(&home, &stage.join("bin/workmux"), &engines)?);
+    subjects.extend(pulls::pairs(&home, &stage.join("bin/workmux"), &engines)?);
     subjects.extend(plugins::pairs(workspace, &product, &home, &stage)?);
     for pair in subjects {
         let outcome = pair.measure()?;

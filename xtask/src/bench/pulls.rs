@@ -1,0 +1,108 @@
+//! `sandbox pull` of an image that has not changed, against the engine's own pull, from a registry on loopback.
+
+use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::home::Home;
+use super::pairs::{Gate, Pair};
+use crate::engines::{Engines, Ready};
+use crate::{Result, process};
+
+/// What is ours in a pull that finds nothing new.
+const LIMIT: Gate = Gate::Ratio(1.10);
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// The pairs; none for an engine that is not ready.
+pub(super) fn pairs(home: &Home, workmux: &Path, engines: &Engines) -> Result<Vec<Pair>> {
+    let registry = Arc::new(Registry::start(home)?);
+    let mut pairs = Vec::new();
+    for (engine, name) in
+        [("docker", "docker: `pull`, nothing new"), ("podman-rootless", "podman, rootless: `pull`, nothing new")]
+    {
+        if let Some(ready) = engines.ready(engine) {
+            pairs.push(pair(name, home, workmux, &ready, &registry)?);
+        }
+    }
+    Ok(pairs)
+}
+
+fn pair(name: &'static str, home: &Home, workmux: &Path, ready: &Ready, registry: &Arc<Registry>) -> Result<Pair> {
+    let image = format!("{}/bench:{}", registry.address, ready.runtime);
+    let trusted = home.account.folder(&home.path.join("registries"))?.join("registries.conf");
+    fs::write(&trusted, format!("[[registry]]\nlocation = \"{}\"\ninsecure = true\n", registry.address))
+        .map_err(|e| format!("'{}': {e}", trusted.display()))?;
+    let mut env = ready.env.clone();
+    env.retain(|(name, _)| name != "CONTAINERS_REGISTRIES_CONF");
+    env.push(("CONTAINERS_REGISTRIES_CONF".into(), trusted.display().to_string()));
+    let engine = {
+        let (home, runtime, env) = (home.clone(), ready.runtime.clone(), env.clone());
+        move |words: &[&str]| {
+            let mut command = home.command(&runtime);
+            command.args(words).envs(env.iter().map(|(name, value)| (name, value)));
+            once(&mut command)
+        }
+    };
+    engine(&["tag", &ready.image, &image])?;
+    engine(&["push", &image])?;
+    let yaml =
+        format!("sandbox: {{ backend: container, image: '{image}', container: {{ runtime: {} }} }}\n", ready.runtime);
+    let configuration = home.configuration(&format!("pull-{}", ready.runtime), &yaml)?;
+    let (home, workmux, kept) = (home.clone(), workmux.to_owned(), Arc::clone(registry));
+    Ok(Pair {
+        name,
+        plain: Box::new(move || engine(&["pull", &image])),
+        ours: Box::new(move || {
+            let _serves = &kept;
+            let mut command = home.command(&workmux);
+            command.env("XDG_CONFIG_HOME", &configuration).envs(env.iter().map(|(name, value)| (name, value)));
+            once(command.args(["sandbox", "pull"]))
+        }),
+        gate: LIMIT,
+        rounds: 30,
+    })
+}
+
+/// Runs a command that must succeed.
+fn once(command: &mut Command) -> Result<()> {
+    let done = process::finish(command, DEADLINE)?;
+    if done.status.success() { Ok(()) } else { Err(format!("{}: {}", process::shown(command), done.stderr.trim())) }
+}
+
+struct Registry {
+    server: Child,
+    address: String,
+}
+
+impl Registry {
+    fn start(home: &Home) -> Result<Self> {
+        let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).map_err(|e| e.to_string())?.port();
+        let address = format!("127.0.0.1:{port}");
+        let file = home.path.join("registry.yml");
+        let text = format!(
+            "version: 0.1\nlog: {{ level: error, accesslog: {{ disabled: true }} }}\nstorage: {{ inmemory: {{}} }}\nhttp: {{ addr: '{address}' }}\n"
+        );
+        fs::write(&file, text).map_err(|e| format!("'{}': {e}", file.display()))?;
+        let mut command = Command::new("docker-registry");
+        command.arg("serve").arg(&file).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let server = command.spawn().map_err(|e| format!("could not start docker-registry: {e}"))?;
+        let registry = Self { server, address };
+        let until = Instant::now() + Duration::from_secs(20);
+        while TcpStream::connect(&registry.address).is_err() {
+            if Instant::now() > until {
+                return Err("the registry does not come up".into());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(registry)
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        process::end(&mut self.server);
+    }
+}
