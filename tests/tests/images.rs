@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -243,5 +244,34 @@ fn images_go_to_the_backend_that_has_them() {
         .code(1)
         .warns("'sandbox pull' is not provided");
     world.workmux(&["sandbox", "pull", "--backend", "nope"]).run().code(1);
+    world.assert_clean();
+}
+
+/// What an engine prints is shown clean and bounded, and only what moves a layer keeps it alive.
+#[test]
+fn p78_an_engine_that_lies_or_floods_costs_one_error() {
+    require_engine!("docker");
+    let world = Sandbox::Docker.world();
+    world.configure_image(Some("some/image"), "claude", "pull_timeout: 2");
+    let folder = world.home().join("fake");
+    let pull = |script: &str| {
+        let file = folder.join("docker");
+        world.write(&file, format!("#!/bin/sh\n{script}\n"));
+        std::fs::set_permissions(&file, PermissionsExt::from_mode(0o755)).unwrap();
+        let path = format!("{}:/usr/bin:/bin", folder.display());
+        let run = world.workmux(PULL).env("PATH", path).run();
+        assert!(!run.stdout.contains('\x1b') && !run.stderr.contains('\x1b'), "{run}");
+        assert!(run.stdout.len() + run.stderr.len() < 20_000, "{} bytes", run.stdout.len() + run.stderr.len());
+        run
+    };
+    pull(r"printf '\033]0;title\007\033[2J'; echo 'manifest unknown'; exit 1").code(1).warns("has no image");
+    pull("yes 'some noise of an engine' | head -n 200000; exit 1").code(1).warns("could not pull");
+    pull("yes '0b5f3e1d5d2c: Downloading 1MB/2MB'").code(1).warns("nothing came from");
+    pull("while :; do echo; done").code(1).warns("nothing came from");
+    pull("sleep 1000").code(1).warns("nothing came from");
+    pull("kill -9 $$").code(1).warns("could not pull");
+    // It says that all is well and there is no image: then there is none, and no more is claimed.
+    let odd = pull(r#"[ "$1" = pull ] && echo "Status: Downloaded newer image"; exit 0"#).ok();
+    assert!(odd.stdout.contains("\nUpdated.\n"), "{odd}");
     world.assert_clean();
 }

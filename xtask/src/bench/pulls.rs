@@ -32,7 +32,7 @@ pub(super) fn pairs(home: &Home, workmux: &Path, engines: &Engines) -> Result<Ve
 
 fn pair(name: &'static str, home: &Home, workmux: &Path, ready: &Ready, registry: &Arc<Registry>) -> Result<Pair> {
     let image = format!("{}/bench:{}", registry.address, ready.runtime);
-    let trusted = home.account.folder(&home.path.join("registries"))?.join("registries.conf");
+    let trusted = home.path.join(format!("{}-registries.conf", ready.runtime));
     fs::write(&trusted, format!("[[registry]]\nlocation = \"{}\"\ninsecure = true\n", registry.address))
         .map_err(|e| format!("'{}': {e}", trusted.display()))?;
     let mut env = ready.env.clone();

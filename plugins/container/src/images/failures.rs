@@ -41,14 +41,20 @@ const PULL: &[Known] = &[
         "build it ('workmux sandbox build', or from your own file), or name the registry: 'registry.example/{image}'",
     ),
     (
+        &["ermission denied"],
+        ErrorKind::ToolFailed,
+        "'{engine}' may not use its own files",
+        "see where it keeps them, and whose they are: {engine} info",
+    ),
+    (
         &[
             "unauthorized",
             "authentication required",
             "no basic auth credentials",
-            "denied: requested access",
-            "pull access denied",
+            "access denied",
             "403 Forbidden",
-            "denied",
+            ": denied",
+            " denied:",
         ],
         ErrorKind::Refused,
         "{registry} does not give '{image}' to strangers",
@@ -104,6 +110,12 @@ const PULL: &[Known] = &[
 ];
 
 const BUILD: &[Known] = &[
+    (
+        &["invalid reference format", "must be lowercase", "invalid tag"],
+        ErrorKind::InvalidSettings,
+        "an image cannot have this name",
+        "set 'sandbox.image' to a name such as 'my-sandbox' or 'registry.example/sandbox:1'",
+    ),
     (
         &[
             "npm-unpack: ",
@@ -285,6 +297,20 @@ mod tests {
                 ErrorKind::NotFound,
                 "processor",
                 "build",
+            ),
+            (
+                Podman,
+                "Error: creating runtime static files directory: mkdir /x: permission denied",
+                ErrorKind::ToolFailed,
+                "its own files",
+                "podman info",
+            ),
+            (
+                Docker,
+                "Error response from daemon: Head \"https://x/v2/y/manifests/1\": denied: denied",
+                ErrorKind::Refused,
+                "strangers",
+                "docker login",
             ),
             (
                 Docker,
