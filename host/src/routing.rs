@@ -100,37 +100,37 @@ pub fn choose<'a>(registry: &'a Registry, config: &Config, flag: Option<&str>) -
 ///
 /// # Errors
 /// None has it, several have it, or the one that was named does not.
-pub fn serving(operation: Operation, registry: &Registry, config: &Config, flag: Option<&str>) -> Result<String> {
-    let has = |name: &str| -> Result<bool> {
-        Ok(registry.manifest(name).map_err(report)?.capabilities.contains(&operation.capability))
+pub fn serving(operation: Operation, registry: &Registry, config: &Config, flag: Option<&str>) -> Result<Manifest> {
+    let able = |name: &str| -> Result<Option<Manifest>> {
+        let manifest = registry.manifest(name).map_err(report)?;
+        Ok(Some(manifest).filter(|manifest| manifest.capabilities.contains(&operation.capability)))
     };
     if let Some(name) = flag {
-        return if has(name)? { Ok(name.to_owned()) } else { Err(not_provided(operation, flag, registry)) };
+        return able(name)?.ok_or_else(|| not_provided(operation, flag, registry));
     }
     let usual = match &config.sandbox.backend {
         Some(name) => Some(name.clone()),
         None => registry.default_backend(&DEFAULT_BACKENDS),
     };
     if let Some(name) = &usual
-        && has(name)?
+        && let Some(manifest) = able(name)?
     {
-        return Ok(name.clone());
+        return Ok(manifest);
     }
     let offering = registry.offering(operation.capability);
     let first = DEFAULT_BACKENDS.iter().find(|name| offering.iter().any(|offered| offered == *name));
-    match (first, offering.as_slice()) {
-        (Some(name), _) => Ok((*name).to_owned()),
-        (None, [only]) => Ok(only.clone()),
-        _ => Err(not_provided(operation, usual.as_deref(), registry)),
+    let other = match (first, offering.as_slice()) {
+        (Some(name), _) => *name,
+        (None, [only]) => only.as_str(),
+        _ => return Err(not_provided(operation, usual.as_deref(), registry)),
+    };
+    if let Some(usual) = &usual {
+        crate::ui::note(&format!(
+            "'{}' is done by backend '{other}', since '{usual}' has no such thing",
+            operation.name
+        ));
     }
-    .inspect(|name| {
-        if let Some(usual) = &usual {
-            crate::ui::note(&format!(
-                "'{}' is done by backend '{name}', since '{usual}' has no such thing",
-                operation.name
-            ));
-        }
-    })
+    able(other)?.ok_or_else(|| not_provided(operation, Some(other), registry))
 }
 
 fn nothing(registry: &Registry) -> Report {

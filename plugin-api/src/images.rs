@@ -31,6 +31,17 @@ pub struct Image {
     pub published: bool,
 }
 
+/// Asks to pull an image.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PullRequest {
+    /// Which.
+    pub image: ImageRequest,
+    /// The identity of what its name stood for when the host last saw it; a backend that would have to ask may take
+    /// this for the answer.
+    pub last: Option<String>,
+}
+
 /// What a pull came to.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -98,7 +109,7 @@ pub trait Images: Send + Sync {
     async fn image(&self, cx: &Context, request: ImageRequest) -> Result<Image>;
 
     /// Gets the newest from its registry. Repeating it is cheap where there is nothing new.
-    async fn pull(&self, cx: &Context, request: ImageRequest) -> Result<Pulled>;
+    async fn pull(&self, cx: &Context, request: PullRequest) -> Result<Pulled>;
 
     /// Builds it on this machine. What the name stood for before stays until the build has succeeded.
     async fn build(&self, cx: &Context, request: BuildRequest) -> Result<()>;

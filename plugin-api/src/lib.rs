@@ -26,8 +26,8 @@ pub use exec::{
     PrepareRequest, ReleaseRequest, Route, RouteRequest, Session, Stdio, ToolCall, VerifyRequest,
 };
 pub use images::{
-    BuildRequest, Freshness, FreshnessRequest, Image, ImageRequest, Images, Install, InstallRequest, Installed, Pulled,
-    Recipe,
+    BuildRequest, Freshness, FreshnessRequest, Image, ImageRequest, Images, Install, InstallRequest, Installed,
+    PullRequest, Pulled, Recipe,
 };
 pub use instances::{InstanceInfo, InstanceRequest, Instances, InstancesRequest};
 pub use manifest::{Isolation, Manifest, PROTOCOL};

@@ -3,7 +3,7 @@
 use color_eyre::eyre::Result;
 use workmux_plugin_api::BuildRequest;
 
-use super::Target;
+use super::{Target, freshness};
 use crate::error::{Failure, failed, from_backend};
 use crate::routing::BUILD;
 use crate::surroundings::Surroundings;
@@ -26,6 +26,7 @@ pub(crate) fn build(flag: Option<&str>, surroundings: &Surroundings) -> Result<u
         let built = target.backend.build(request).await;
         target.progress.clear();
         built.map_err(|e| failed(&format!("could not build image '{}'", image.name), &e.error))?;
+        freshness::forget(&surroundings.state, &image.name);
         crate::ui::print(&format!("✓ Built image '{}'", image.name));
         crate::ui::print(if image.published {
             "Tip: 'workmux sandbox pull' gets the published image instead, and its updates."

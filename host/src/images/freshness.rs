@@ -2,6 +2,7 @@
 //!
 //! The record is a file per image. Nothing depends on it: what cannot be read or written counts as not known.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -41,9 +42,9 @@ fn read(state: &Path, image: &str) -> Option<Record> {
 fn write(state: &Path, image: &str, is_fresh: bool, id: Option<String>) {
     let record = Record { image: image.to_owned(), checked_at: now(), is_fresh, local_image_id: id };
     let written = || -> std::io::Result<()> {
-        let file_of = tempfile::NamedTempFile::new_in(state)?;
-        serde_json::to_writer(&file_of, &record)?;
-        file_of.persist(file(state, image)).map(drop).map_err(|e| e.error)
+        let mut new = tempfile::NamedTempFile::new_in(state)?;
+        new.write_all(&serde_json::to_vec(&record)?)?;
+        new.persist(file(state, image)).map(drop).map_err(|e| e.error)
     };
     // The question is asked again another time.
     let _not_kept = std::fs::create_dir_all(state).and_then(|()| written());
@@ -51,6 +52,16 @@ fn write(state: &Path, image: &str, is_fresh: bool, id: Option<String>) {
 
 fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+/// What the name stood for when it was last seen.
+pub(super) fn last(state: &Path, image: &str) -> Option<String> {
+    read(state, image)?.local_image_id
+}
+
+/// It stands for something of this machine's own now.
+pub(super) fn forget(state: &Path, image: &str) {
+    let _not_there = std::fs::remove_file(file(state, image));
 }
 
 /// A pull made it the newest.

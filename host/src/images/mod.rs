@@ -39,11 +39,10 @@ impl Target {
     async fn find(operation: Operation, flag: Option<&str>, surroundings: &Surroundings) -> Result<Self> {
         let registry = crate::launch::registry()?;
         let survey = Survey::asking(surroundings)?;
-        let name = routing::serving(operation, &registry, survey.valid_config()?, flag)?;
-        let manifest = registry.manifest(&name).map_err(routing::report)?;
+        let manifest = routing::serving(operation, &registry, survey.valid_config()?, flag)?;
         survey.become_owner(&manifest)?;
         let progress = Arc::new(Progress::new(Out::Result));
-        let backend = routing::load(&registry, &name)?.with_events(Arc::clone(&progress) as _);
+        let backend = routing::load(&registry, &manifest.name)?.with_events(Arc::clone(&progress) as _);
         let request = survey.image_request(&backend).await?;
         Ok(Self { backend, request, progress })
     }

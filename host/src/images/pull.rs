@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use color_eyre::eyre::Result;
-use workmux_plugin_api::ImageRequest;
+use workmux_plugin_api::{ImageRequest, PullRequest};
 
 use super::{Target, freshness};
 use crate::error::{Failure, failed};
@@ -19,7 +19,8 @@ pub(crate) fn pull(flag: Option<&str>, surroundings: &Surroundings) -> Result<u8
         let target = Target::find(PULL, flag, surroundings).await?;
         let name = target.image().await?.name;
         crate::ui::print(&format!("Pulling image '{name}'..."));
-        let pulled = target.backend.pull(target.request).await;
+        let request = PullRequest { image: target.request, last: freshness::last(&surroundings.state, &name) };
+        let pulled = target.backend.pull(request).await;
         target.progress.clear();
         let pulled = pulled.map_err(|e| failed(&format!("could not pull image '{name}'"), &e.error))?;
         if pulled.updated {
@@ -68,6 +69,8 @@ async fn by_itself(
     surroundings: &Surroundings,
 ) -> Result<(), CallError> {
     let progress = Arc::new(Progress::new(Out::Note));
+    // What is not here, or was replaced, has no last.
+    let request = PullRequest { image: request, last: None };
     let pulled = backend.with_events(Arc::clone(&progress) as _).pull(request).await;
     progress.clear();
     freshness::pulled(&surroundings.state, name, pulled?.id);

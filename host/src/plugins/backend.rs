@@ -13,8 +13,8 @@ use workmux_plugin_api::abi::import::{Call, LoadedBackend, LoadedExec};
 use workmux_plugin_api::{
     AttachRequest, BuildRequest, Capability, CheckRequest, Error, ErrorKind, ExecRequest, ExplainRequest, Features,
     Finding, Freshness, FreshnessRequest, Image, ImageRequest, InstallRequest, Installed, Instance, InstanceInfo,
-    InstanceRequest, InstancesRequest, Level, Manifest, Plan, PrepareRequest, Pulled, Recipe, ReleaseRequest,
-    Result as ApiResult, Route, RouteRequest, Settings, SettingsRequest, VerifyRequest,
+    InstanceRequest, InstancesRequest, Level, Manifest, Plan, PrepareRequest, PullRequest, Pulled, Recipe,
+    ReleaseRequest, Result as ApiResult, Route, RouteRequest, Settings, SettingsRequest, VerifyRequest,
 };
 
 use super::answers;
@@ -195,7 +195,7 @@ impl Backend {
     }
 
     /// [`workmux_plugin_api::Images::pull`]
-    pub async fn pull(&self, request: ImageRequest) -> Result<Pulled> {
+    pub async fn pull(&self, request: PullRequest) -> Result<Pulled> {
         self.call("pull", self.patience(), |b, call| b.pull(call, request), answers::pulled).await
     }
 

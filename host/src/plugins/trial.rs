@@ -40,14 +40,19 @@ impl Trial {
         Self { program: program.to_vec(), memory, deadline: DEADLINE.min(patience) }
     }
 
-    /// Succeeds where this very file was loaded by a child before, or now is.
-    pub(super) fn pass(&self, library: &Opened) -> Result<(), Rejection> {
-        let memory = self.memory.join(key(&library.path));
-        let stamp = stamp(&library.metadata);
-        if fs::read_to_string(&memory).is_ok_and(|remembered| remembered == stamp) {
+    /// Whether this very file was loaded by a child before, when its manifest named this hash.
+    pub(super) fn passed(&self, library: &Opened, sha256: Option<&str>) -> bool {
+        let remembered = fs::read_to_string(self.memory.join(key(&library.path)));
+        remembered.is_ok_and(|remembered| remembered == stamp(&library.metadata, sha256))
+    }
+
+    /// Succeeds where it was, or now is.
+    pub(super) fn pass(&self, library: &Opened, sha256: Option<&str>) -> Result<(), Rejection> {
+        if self.passed(library, sha256) {
             return Ok(());
         }
         self.run(library)?;
+        let (memory, stamp) = (self.memory.join(key(&library.path)), stamp(&library.metadata, sha256));
         // Without a memory the next start only takes a little longer.
         let _unremembered = fs::DirBuilder::new()
             .recursive(true)
@@ -108,10 +113,11 @@ fn key(library: &Path) -> String {
     hex(&Sha256::digest(library.as_os_str().as_encoded_bytes())[..16])
 }
 
-fn stamp(file: &Metadata) -> String {
+/// The file as it is: nobody can write to it without another time of change.
+fn stamp(file: &Metadata, sha256: Option<&str>) -> String {
     // The version: another loader may find fault with what this one did not.
     format!(
-        "{} {} {} {} {}.{} {}.{}\n",
+        "{} {} {} {} {}.{} {}.{} {}\n",
         env!("CARGO_PKG_VERSION"),
         file.dev(),
         file.ino(),
@@ -119,7 +125,8 @@ fn stamp(file: &Metadata) -> String {
         file.mtime(),
         file.mtime_nsec(),
         file.ctime(),
-        file.ctime_nsec()
+        file.ctime_nsec(),
+        sha256.unwrap_or("-")
     )
 }
 

@@ -168,7 +168,7 @@ async fn verbs(backend: &Backend) {
     }
     told("attach", backend.attach(AttachRequest::default()).await, |_| String::new());
     told("image", backend.image(ImageRequest::default()).await, |i| i.name.clone());
-    told("pull", backend.pull(ImageRequest::default()).await, |p| p.id.clone().unwrap_or_default());
+    told("pull", backend.pull(PullRequest::default()).await, |p| p.id.clone().unwrap_or_default());
     told("build", backend.build(BuildRequest::default()).await, |()| String::new());
     told("recipe", backend.recipe(ImageRequest::default()).await, |r| format!("{} {}", r.file, r.build));
     let freshness = backend.freshness(FreshnessRequest::default()).await;

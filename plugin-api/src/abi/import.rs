@@ -28,8 +28,9 @@ use crate::manifest::Protocol;
 use crate::{
     AttachRequest, BuildRequest, Capability, CheckRequest, Ended, Error, ErrorKind, ExecRequest, ExplainRequest,
     Features, Finding, Freshness, FreshnessRequest, Image, ImageRequest, InstallRequest, Installed, Instance,
-    InstanceInfo, InstanceRequest, InstancesRequest, Level, PROTOCOL, Plan, PrepareRequest, Pulled, Recipe,
-    ReleaseRequest, Result, Route, RouteRequest, Settings, SettingsRequest, Step, Tool, ToolOutput, VerifyRequest,
+    InstanceInfo, InstanceRequest, InstancesRequest, Level, PROTOCOL, Plan, PrepareRequest, PullRequest, Pulled,
+    Recipe, ReleaseRequest, Result, Route, RouteRequest, Settings, SettingsRequest, Step, Tool, ToolOutput,
+    VerifyRequest,
 };
 
 /// Longest answer that is read.
@@ -255,7 +256,7 @@ impl LoadedBackend {
     }
 
     /// [`Images::pull`](crate::Images::pull)
-    pub async fn pull(&self, call: Call, request: ImageRequest) -> Result<Pulled> {
+    pub async fn pull(&self, call: Call, request: PullRequest) -> Result<Pulled> {
         self.ask("images.pull", call, request).await
     }
 

@@ -1,6 +1,8 @@
-//! `sandbox pull` of an image that has not changed, against the engine's own pull, from a registry on loopback.
+//! `sandbox pull` of an image that has not changed, against the engine's own pull as a person sees it, on a terminal; both
+//! from a registry on loopback, where everything but the engine's own work takes no time.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -43,18 +45,19 @@ fn pair(name: &'static str, home: &Home, workmux: &Path, ready: &Ready, registry
         move |words: &[&str]| {
             let mut command = home.command(&runtime);
             command.args(words).envs(env.iter().map(|(name, value)| (name, value)));
-            once(&mut command)
+            command
         }
     };
-    engine(&["tag", &ready.image, &image])?;
-    engine(&["push", &image])?;
+    once(&mut engine(&["tag", &ready.image, &image]))?;
+    once(&mut engine(&["push", &image]))?;
+    let terminal = Terminal::open()?;
     let yaml =
         format!("sandbox: {{ backend: container, image: '{image}', container: {{ runtime: {} }} }}\n", ready.runtime);
     let configuration = home.configuration(&format!("pull-{}", ready.runtime), &yaml)?;
     let (home, workmux, kept) = (home.clone(), workmux.to_owned(), Arc::clone(registry));
     Ok(Pair {
         name,
-        plain: Box::new(move || engine(&["pull", &image])),
+        plain: Box::new(move || terminal.show(&mut engine(&["pull", &image]))),
         ours: Box::new(move || {
             let _serves = &kept;
             let mut command = home.command(&workmux);
@@ -70,6 +73,48 @@ fn pair(name: &'static str, home: &Home, workmux: &Path, ready: &Ready, registry
 fn once(command: &mut Command) -> Result<()> {
     let done = process::finish(command, DEADLINE)?;
     if done.status.success() { Ok(()) } else { Err(format!("{}: {}", process::shown(command), done.stderr.trim())) }
+}
+
+/// A terminal that nobody looks at.
+struct Terminal {
+    holder: Child,
+    path: String,
+}
+
+impl Terminal {
+    fn open() -> Result<Self> {
+        let fail = |e: std::io::Error| format!("could not open a terminal: {e}");
+        let mut command = Command::new("script");
+        command.args([
+            "--quiet",
+            "--flush",
+            "--command",
+            "stty rows 50 columns 100; tty; exec sleep 3600",
+            "/dev/null",
+        ]);
+        let mut holder = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(fail)?;
+        let mut output = BufReader::new(holder.stdout.take().ok_or("no output")?);
+        let mut path = String::new();
+        output.read_line(&mut path).map_err(fail)?;
+        // What is shown there has to be taken away.
+        std::thread::spawn(move || _ = std::io::copy(&mut output, &mut std::io::sink()));
+        Ok(Self { holder, path: path.trim().to_owned() })
+    }
+
+    fn show(&self, command: &mut Command) -> Result<()> {
+        let open = || fs::OpenOptions::new().write(true).open(&self.path).map_err(|e| format!("'{}': {e}", self.path));
+        let status = command.stdin(Stdio::null()).stdout(open()?).stderr(open()?).status();
+        match status {
+            Ok(status) if status.success() => Ok(()),
+            other => Err(format!("{}: {other:?}", process::shown(command))),
+        }
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        process::end(&mut self.holder);
+    }
 }
 
 struct Registry {

@@ -38,8 +38,8 @@ impl Images for Container {
         image::choose(request.image.as_deref(), &request.agent, &settings::read(&request.settings)?)
     }
 
-    async fn pull(&self, cx: &Context, request: ImageRequest) -> Result<Pulled> {
-        pull::pull(cx, &Wanted::read(cx, &request)?).await
+    async fn pull(&self, cx: &Context, request: PullRequest) -> Result<Pulled> {
+        pull::pull(cx, &Wanted::read(cx, &request.image)?, request.last).await
     }
 
     async fn build(&self, cx: &Context, request: BuildRequest) -> Result<()> {

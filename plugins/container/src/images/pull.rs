@@ -18,32 +18,29 @@ const UNPACK: Duration = Duration::from_secs(600);
 /// Lines that are kept for the reason of a failure.
 const KEPT: usize = 40;
 
-pub(super) async fn pull(cx: &Context, wanted: &Wanted) -> Result<Pulled> {
+pub(super) async fn pull(cx: &Context, wanted: &Wanted, last: Option<String>) -> Result<Pulled> {
     let name = wanted.image.name.as_str();
-    // docker says whether there was anything new. podman does not, so what the name stood for is asked meanwhile: a
-    // pull that changes it takes many times longer than this question.
-    let before = match wanted.engine {
-        Engine::Docker => None,
-        Engine::Podman => {
+    // docker says whether there was anything new. podman does not, so what the name stood for is asked meanwhile, unless
+    // it is known: a pull that changes it takes many times longer than this question.
+    let before = match (wanted.engine, &last) {
+        (Engine::Podman, None) => {
             Some(cx.start(tool(wanted.engine, &["image", "inspect", "--format", "{{.Id}}", name])).await?)
         }
+        _ => None,
     };
     let tail = fetch(cx, wanted).await?;
-    match before {
-        None => {
-            let updated = !tail.iter().any(|line| line.starts_with("Status: Image is up to date"));
-            let id = if updated { id(cx, wanted).await? } else { None };
-            Ok(Pulled { id, updated })
-        }
-        Some(mut asked) => {
-            let mut old = None;
-            while let Step::Printed { lines } = asked.next(LOOK).await? {
-                old = lines.into_iter().find(|line| is_id(line)).or(old);
-            }
-            let id = tail.into_iter().rev().find(|line| is_id(line));
-            Ok(Pulled { updated: id != old, id })
+    if wanted.engine == Engine::Docker {
+        let updated = !tail.iter().any(|line| line.starts_with("Status: Image is up to date"));
+        return Ok(Pulled { id: if updated { id(cx, wanted).await? } else { last }, updated });
+    }
+    let mut old = last;
+    if let Some(mut asked) = before {
+        while let Step::Printed { lines } = asked.next(LOOK).await? {
+            old = lines.into_iter().find(|line| is_id(line)).or(old);
         }
     }
+    let id = tail.into_iter().rev().find(|line| is_id(line));
+    Ok(Pulled { updated: id != old, id })
 }
 
 /// Runs the pull; its last lines.

@@ -114,7 +114,7 @@ impl Images for Hostile {
         Ok(Image { name, published: sin("published") })
     }
 
-    async fn pull(&self, cx: &Context, _request: ImageRequest) -> Result<Pulled> {
+    async fn pull(&self, cx: &Context, _request: PullRequest) -> Result<Pulled> {
         commit_async(cx, "pull").await;
         Ok(Pulled { id: Some("new\x1b[2J\nline".into()), updated: true })
     }
