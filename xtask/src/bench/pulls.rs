@@ -1,8 +1,9 @@
 //! `sandbox pull` of an image that has not changed, against the engine's own pull as a person sees it, on a terminal; both
-//! from a registry on loopback, where everything but the engine's own work takes no time.
+//! from the same registry: on loopback, where only the engine's own work takes time, and behind the delay of a near network,
+//! where registries really are.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -16,26 +17,38 @@ use crate::{Result, process};
 
 /// What is ours in a pull that finds nothing new.
 const LIMIT: Gate = Gate::Ratio(1.10);
+/// What an answer takes from a registry in the same city.
+const DELAY: Duration = Duration::from_millis(10);
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// The pairs; none for an engine that is not ready.
 pub(super) fn pairs(home: &Home, workmux: &Path, engines: &Engines) -> Result<Vec<Pair>> {
     let registry = Arc::new(Registry::start(home)?);
+    let near = registry.behind(DELAY)?;
     let mut pairs = Vec::new();
-    for (engine, name) in
-        [("docker", "docker: `pull`, nothing new"), ("podman-rootless", "podman, rootless: `pull`, nothing new")]
-    {
-        if let Some(ready) = engines.ready(engine) {
-            pairs.push(pair(name, home, workmux, &ready, &registry)?);
-        }
+    for (engine, names) in [
+        ("docker", ["docker: `pull`, nothing new", "docker: the same from loopback"]),
+        ("podman-rootless", ["podman, rootless: `pull`, nothing new", "podman: the same from loopback"]),
+    ] {
+        let Some(ready) = engines.ready(engine) else { continue };
+        pairs.push(pair(names[0], LIMIT, home, workmux, &ready, &near, &registry)?);
+        pairs.push(pair(names[1], Gate::None, home, workmux, &ready, &registry.address, &registry)?);
     }
     Ok(pairs)
 }
 
-fn pair(name: &'static str, home: &Home, workmux: &Path, ready: &Ready, registry: &Arc<Registry>) -> Result<Pair> {
-    let image = format!("{}/bench:{}", registry.address, ready.runtime);
-    let trusted = home.path.join(format!("{}-registries.conf", ready.runtime));
-    fs::write(&trusted, format!("[[registry]]\nlocation = \"{}\"\ninsecure = true\n", registry.address))
+fn pair(
+    name: &'static str,
+    gate: Gate,
+    home: &Home,
+    workmux: &Path,
+    ready: &Ready,
+    address: &str,
+    registry: &Arc<Registry>,
+) -> Result<Pair> {
+    let image = format!("{address}/bench:{}", ready.runtime);
+    let trusted = home.path.join(format!("{}-{}.conf", ready.runtime, address.replace(':', "-")));
+    fs::write(&trusted, format!("[[registry]]\nlocation = \"{address}\"\ninsecure = true\n"))
         .map_err(|e| format!("'{}': {e}", trusted.display()))?;
     let mut env = ready.env.clone();
     env.retain(|(name, _)| name != "CONTAINERS_REGISTRIES_CONF");
@@ -53,7 +66,7 @@ fn pair(name: &'static str, home: &Home, workmux: &Path, ready: &Ready, registry
     let terminal = Terminal::open()?;
     let yaml =
         format!("sandbox: {{ backend: container, image: '{image}', container: {{ runtime: {} }} }}\n", ready.runtime);
-    let configuration = home.configuration(&format!("pull-{}", ready.runtime), &yaml)?;
+    let configuration = home.configuration(&format!("pull-{}-{}", ready.runtime, address.replace(':', "-")), &yaml)?;
     let (home, workmux, kept) = (home.clone(), workmux.to_owned(), Arc::clone(registry));
     Ok(Pair {
         name,
@@ -64,7 +77,7 @@ fn pair(name: &'static str, home: &Home, workmux: &Path, ready: &Ready, registry
             command.env("XDG_CONFIG_HOME", &configuration).envs(env.iter().map(|(name, value)| (name, value)));
             once(command.args(["sandbox", "pull"]))
         }),
-        gate: LIMIT,
+        gate,
         rounds: 30,
     })
 }
@@ -144,6 +157,35 @@ impl Registry {
         }
         Ok(registry)
     }
+}
+
+impl Registry {
+    /// An address at which every answer takes this much longer.
+    fn behind(&self, delay: Duration) -> Result<String> {
+        let listener = TcpListener::bind("127.0.0.1:0").map_err(|e| e.to_string())?;
+        let (near, far) = (listener.local_addr().map_err(|e| e.to_string())?.to_string(), self.address.clone());
+        std::thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let Ok(server) = TcpStream::connect(&far) else { continue };
+                let (Ok(from), Ok(to)) = (client.try_clone(), server.try_clone()) else { continue };
+                std::thread::spawn(move || carry(from, to, Duration::ZERO));
+                std::thread::spawn(move || carry(server, client, delay));
+            }
+        });
+        Ok(near)
+    }
+}
+
+/// Passes bytes on until one end is closed.
+fn carry(mut from: TcpStream, mut to: TcpStream, delay: Duration) {
+    let mut chunk = vec![0; 256 * 1024];
+    while let Ok(count @ 1..) = from.read(&mut chunk) {
+        std::thread::sleep(delay);
+        if to.write_all(&chunk[..count]).is_err() {
+            break;
+        }
+    }
+    let _gone = to.shutdown(std::net::Shutdown::Write);
 }
 
 impl Drop for Registry {
