@@ -4,6 +4,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 use color_eyre::eyre::{Report, Result, WrapErr as _};
 use workmux_plugin_api::{Capability, InstallRequest};
@@ -11,6 +12,7 @@ use workmux_plugin_api::{Capability, InstallRequest};
 use crate::error::{ERROR, Failure, failed, from_backend, hinted, render};
 use crate::launch::survey::Survey;
 use crate::plugins::Registry;
+use crate::progress::{Out, Progress};
 use crate::routing::{self, INSTALL_DEV};
 use crate::surroundings::Surroundings;
 use crate::tool;
@@ -72,9 +74,12 @@ async fn place(registry: &Registry, names: Vec<String>, program: PathBuf, surrou
     let (mut placed, mut failures) = (0, 0);
     for name in names {
         let asked = async {
-            let backend = routing::load(registry, &name)?;
+            let progress = Arc::new(Progress::new(Out::Result));
+            let backend = routing::load(registry, &name)?.with_events(Arc::clone(&progress) as _);
             let request = InstallRequest { image: survey.image_request(&backend).await?, program: program.clone() };
-            backend.install(request).await.map_err(|e| from_backend(&e))
+            let installed = backend.install(request).await.map_err(|e| from_backend(&e));
+            progress.clear();
+            installed
         };
         match asked.await {
             Ok(places) => {
