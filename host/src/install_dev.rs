@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use color_eyre::eyre::{Report, Result, WrapErr as _};
+use color_eyre::eyre::{Report, Result};
 use workmux_plugin_api::{Capability, InstallRequest};
 
 use crate::error::{ERROR, Failure, failed, from_backend, hinted, render};
@@ -116,24 +116,13 @@ async fn place(registry: &Registry, names: Vec<String>, program: PathBuf, surrou
 
 /// The workspace one stands in, where it is this program's.
 fn workspace(surroundings: &Surroundings) -> Result<PathBuf> {
-    let wrong = || {
+    let ours = |folder: &&Path| folder.join("Cargo.toml").is_file() && folder.join("guest/Cargo.toml").is_file();
+    surroundings.cwd.ancestors().find(ours).map(Path::to_owned).ok_or_else(|| {
         hinted(
             "this is not a checkout of workmux",
             "install-dev is for developing workmux itself: type it in its checkout",
         )
-    };
-    let mut ask = Command::new(cargo());
-    ask.args(["locate-project", "--workspace", "--message-format", "plain"]).current_dir(&surroundings.cwd);
-    let answer = match tool::run(&mut ask, b"", tool::QUESTION) {
-        Ok(answer) => answer,
-        Err(tool::ToolError::Missing { .. }) => {
-            return Err(hinted("'cargo' is not installed or not on PATH", "install Rust: https://rustup.rs"));
-        }
-        Err(e) => return Err(Report::new(e)),
-    };
-    let manifest = PathBuf::from(String::from_utf8_lossy(&answer.stdout).trim());
-    let root = manifest.parent().filter(|_| answer.status.success()).ok_or_else(wrong)?;
-    if root.join("guest/Cargo.toml").is_file() { Ok(root.to_owned()) } else { Err(wrong()) }
+    })
 }
 
 fn cargo() -> OsString {
@@ -152,7 +141,12 @@ fn build(root: &Path, triple: &str, release: bool) -> Result<()> {
     let flags = format!("CARGO_TARGET_{}_RUSTFLAGS", triple.to_ascii_uppercase().replace('-', "_"));
     build.env(flags, "-Ctarget-feature=+crt-static").stdin(Stdio::null());
     // Seen by the user, who may interrupt both.
-    let status = build.status().wrap_err("could not start 'cargo'")?;
+    let status = build.status().map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotFound => {
+            hinted("'cargo' is not installed or not on PATH", "install Rust (https://rustup.rs), or give --skip-build")
+        }
+        _ => Report::new(e).wrap_err("could not start 'cargo'"),
+    })?;
     if status.success() {
         return Ok(());
     }

@@ -35,6 +35,9 @@ pub(crate) fn recipe(force: bool, flag: Option<&str>, surroundings: &Surrounding
 fn write(path: &Path, text: &str, force: bool) -> Result<()> {
     let shown = format!("'{}'", line(&path.file_name().unwrap_or_default().to_string_lossy()));
     let taken = || hinted(format!("{shown} exists already"), "overwrite it: workmux sandbox init-dockerfile --force");
+    if path.symlink_metadata().is_ok_and(|found| found.is_dir()) {
+        return Err(hinted(format!("{shown} is a directory here"), "move it away, or type this somewhere else"));
+    }
     if !force && path.symlink_metadata().is_ok() {
         return Err(taken());
     }

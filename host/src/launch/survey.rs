@@ -67,6 +67,10 @@ impl<'a> Survey<'a> {
     /// The backend cannot use its table.
     pub async fn image_request(&self, backend: &Backend) -> Result<ImageRequest> {
         let table = self.table(backend.manifest())?;
+        if let Some(table) = &table {
+            table.warnings.iter().for_each(|warning| crate::ui::warning(&warning.to_string()));
+            table.refusals.iter().for_each(|refusal| crate::ui::warning(&refusal.to_string()));
+        }
         let CheckRequest { settings, image, agent } = self.request(backend, table.as_ref()).await?;
         Ok(ImageRequest { settings, image, agent })
     }

@@ -90,7 +90,9 @@ impl Stream {
         }
         let room = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK).map_err(|e| lost(e.into()))?;
         let errors = theirs.try_clone().map_err(lost)?;
-        let child = command.stdin(Stdio::null()).stdout(theirs).stderr(errors).process_group(0).spawn();
+        command.stdin(Stdio::null()).stdout(theirs).stderr(errors).process_group(0);
+        end_with_us(&mut command);
+        let child = command.spawn();
         // Its copies of the descriptors would keep the output from ending.
         drop(command);
         let child = child.map_err(|source| match source.kind() {
@@ -163,6 +165,16 @@ impl Stream {
         while !self.shared.lock().gone {
             self.shared.changed.notified().await;
         }
+    }
+}
+
+/// Has the program asked to end when this process is killed. It hangs on the thread that starts it, which for a call of
+/// a backend lives as long as the call.
+#[expect(unsafe_code, reason = "what runs between fork and exec")]
+fn end_with_us(command: &mut Command) {
+    // SAFETY: one system call, which allocates nothing and takes no lock.
+    unsafe {
+        command.pre_exec(|| Ok(nix::sys::prctl::set_pdeathsig(Signal::SIGTERM)?));
     }
 }
 

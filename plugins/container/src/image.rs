@@ -45,8 +45,11 @@ pub(crate) fn agent(name: &str) -> &'static Agent {
 pub(crate) fn choose(configured: Option<&str>, agent: &str, table: &Table) -> Result<Image> {
     let repository = table.repository.as_deref().unwrap_or(OFFICIAL);
     if let Some(image) = configured {
-        let odd =
-            image.is_empty() || image.starts_with('-') || image.contains(|c: char| c.is_whitespace() || c.is_control());
+        // A colon before a path would name a file of this machine to podman.
+        let plain = |c: char| c.is_ascii_alphanumeric() || "._-/:@".contains(c);
+        let odd = !image.starts_with(|c: char| c.is_ascii_alphanumeric())
+            || !image.chars().all(plain)
+            || image.contains(":/");
         return if odd {
             Err(Error::new(ErrorKind::InvalidSettings, format!("'{image}' is not the name of an image"))
                 .hint("set 'sandbox.image' to a name such as 'my-sandbox' or 'registry.example/sandbox:1'"))
@@ -76,7 +79,7 @@ mod tests {
         assert_eq!(name(Some("my-sandbox"), "claude"), "my-sandbox");
         assert_eq!(name(None, "claude"), format!("{OFFICIAL}:claude"));
         assert!(choose(None, "default").unwrap_err().hint.unwrap().contains("'sandbox.image'"));
-        for odd in ["", "--privileged", "a b", "a\nb"] {
+        for odd in ["", "--privileged", "a b", "a\nb", "../x", "dir:/tmp", "docker://x/y", "$(id)"] {
             assert!(choose(Some(odd), "claude").is_err(), "{odd:?}");
         }
     }

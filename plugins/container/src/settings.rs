@@ -193,12 +193,19 @@ fn judge(key: &str, value: &Value) -> Result<(), String> {
             let name = as_a::<String>(value);
             let plain = |name: &String| {
                 let bad = |c: char| c.is_whitespace() || c.is_control() || c == '@' || c.is_ascii_uppercase();
-                name.contains('/') && !name.starts_with(['-', '/']) && !name.ends_with('/') && !name.contains(bad)
+                let tagged = name.rsplit('/').next().is_some_and(|last| last.contains(':'));
+                name.contains('/')
+                    && !name.starts_with(['-', '/'])
+                    && !name.ends_with('/')
+                    && !name.contains(bad)
+                    && !tagged
+                    && !name.contains("//")
             };
-            must(name.as_ref().is_some_and(plain), "a registry's repository, such as 'registry.example/team/sandbox'")
+            must(name.as_ref().is_some_and(plain), "a repository without tag, such as 'registry.example/team/sandbox'")
         }
         "build_args" => {
-            let plain = |name: &String| name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+            let plain =
+                |name: &String| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
             let named = as_a::<BTreeMap<String, String>>(value).is_some_and(|args| args.keys().all(plain));
             must(named, "a table of names and texts, such as {AGENT_VERSION: '1.2'}")
         }
@@ -288,6 +295,9 @@ mod tests {
             (json!({"oci_runtime": "--privileged"}), "oci_runtime: must be"),
             (json!({"rpc": "udp"}), "rpc: must be 'auto', 'sockets' or 'tcp'"),
             (json!({"repository": "--x"}), "repository: must be"),
+            (json!({"repository": "h:1/x:tag"}), "repository: must be"),
+            (json!({"repository": "http://h/x"}), "repository: must be"),
+            (json!({"build_args": {"": "x"}}), "build_args: must be"),
             (json!({"repository": "h/x@sha256:1"}), "repository: must be"),
             (json!({"build_args": {"A=B": "x"}}), "build_args: must be"),
             (json!({"pull_timeout": 0}), "pull_timeout: must be"),

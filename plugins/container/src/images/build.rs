@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use workmux_plugin_api::{Context, Error, Result, Step, Tool, Word};
+use workmux_plugin_api::{Context, Error, ErrorKind, Result, Step, Tool, Word};
 
 use super::failures::{self, About};
 use super::freshness::Local;
@@ -17,6 +17,8 @@ use crate::engine::Engine;
 
 /// What the first stage is called: another build begins with it, and agents' recipes name it.
 const BASE: &str = "localhost/workmux-sandbox-base";
+/// What it is built on.
+const FROM: &str = "debian:trixie-slim";
 /// On an image that was built here.
 pub(super) const BUILT: &str = "workmux.built";
 /// A build may be silent for longer than the host waits for a word.
@@ -28,12 +30,18 @@ const LONGEST: usize = 70;
 
 /// Builds both stages.
 pub(super) async fn build(cx: &Context, wanted: &Wanted, agent: &recipe::Agent, program: &Path) -> Result<()> {
+    let name = wanted.image.name.as_str();
+    if name.contains('@') || [BASE, FROM].iter().any(|taken| name.split(':').next() == taken.split(':').next()) {
+        let message = format!("no image can be built under the name '{name}'");
+        return Err(Error::new(ErrorKind::InvalidSettings, message)
+            .hint("set 'sandbox.image' to a name of your own, such as 'my-sandbox'"));
+    }
     let base = Stage {
         title: "base".to_owned(),
         text: recipe::BASE.replace(recipe::PROGRAM, "COPY workmux /usr/local/bin/workmux\n"),
         program: Some(program),
         tag: BASE,
-        from: "debian:trixie-slim",
+        from: FROM,
         arguments: Vec::new(),
     };
     // The newest version of the agent, whatever an earlier build has left.
@@ -141,7 +149,9 @@ impl Stage<'_> {
 }
 
 fn unfilled(e: std::io::Error) -> Error {
-    Error::internal("the build's directory could not be filled").cause(e.to_string())
+    Error::internal("the build's directory could not be filled")
+        .cause(e.to_string())
+        .hint("make room, or set TMPDIR to a directory that has some (without it: /var/tmp)")
 }
 
 /// Builders that know no `--chmod` take a file's mode as it is.

@@ -131,6 +131,19 @@ const BUILD: &[Known] = &[
     (&[""], ErrorKind::ToolFailed, "the {stage} failed", "try by hand, and change it: workmux sandbox init-dockerfile"),
 ];
 
+const QUESTION: &[Known] = &[(
+    &[""],
+    ErrorKind::ToolFailed,
+    "'{engine}' could not say whether it has '{image}'",
+    "see whether it works: {engine} info; workmux doctor",
+)];
+
+/// Why a question about an image failed.
+pub(super) fn question(about: &About<'_>, stderr: &str) -> Error {
+    let filled = Filled { engine: about.engine, image: about.image, name: "" };
+    known(&[ENGINE, QUESTION], &filled, stderr).cause(last_word(stderr).unwrap_or("it said nothing"))
+}
+
 /// Why a pull failed.
 pub(super) fn pull(about: &About<'_>, lines: &[String]) -> Error {
     let text = lines.join("\n");
@@ -139,6 +152,13 @@ pub(super) fn pull(about: &About<'_>, lines: &[String]) -> Error {
     let error = known(&[ENGINE, PULL], &filled, &text);
     let also = |text: &str| text.replace("{registry}", &registry).replace("{host}", host).replace("login ;", "login;");
     let error = Error { message: also(&error.message), hint: error.hint.as_deref().map(also), ..error };
+    let error = match error.hint {
+        // Such a name may be that of an image of one's own, which no registry has.
+        Some(hint) if host.is_empty() && error.kind != ErrorKind::LimitHit && !hint.contains("sandbox build") => {
+            Error { hint: Some(format!("{hint}; an image of your own is built: workmux sandbox build")), ..error }
+        }
+        hint => Error { hint, ..error },
+    };
     error.cause(last_word(&text).unwrap_or("it said nothing"))
 }
 

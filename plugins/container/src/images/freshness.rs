@@ -39,8 +39,7 @@ impl Local {
             if missing.iter().any(|part| output.stderr.contains(part)) {
                 return Ok(None);
             }
-            let lines: Vec<String> = output.stderr.lines().map(str::to_owned).collect();
-            return Err(super::failures::pull(&super::failures::About { engine, image }, &lines));
+            return Err(super::failures::question(&super::failures::About { engine, image }, &output.stderr));
         }
         let all: Vec<Self> = serde_json::from_str(&output.stdout).map_err(|e| {
             Error::internal(format!("'{}' answered something unreadable", engine.name())).cause(e.to_string())

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use workmux_plugin_api::{Context, Error, ErrorKind, Pulled, Result, Step, Tool};
 
 use super::failures::{self, About};
+use super::freshness::Local;
 use super::layers::Layers;
 use super::scratch::Scratch;
 use super::{Wanted, tool};
@@ -31,7 +32,8 @@ pub(super) async fn pull(cx: &Context, wanted: &Wanted, last: Option<String>) ->
     let tail = fetch(cx, wanted).await?;
     if wanted.engine == Engine::Docker {
         let updated = !tail.iter().any(|line| line.starts_with("Status: Image is up to date"));
-        return Ok(Pulled { id: if updated { id(cx, wanted).await? } else { last }, updated });
+        let id = if updated { Some(id(cx, wanted).await?) } else { last };
+        return Ok(Pulled { id, updated });
     }
     let mut old = last;
     if let Some(mut asked) = before {
@@ -91,10 +93,18 @@ fn stalled(wanted: &Wanted, after: Duration) -> Error {
         .hint("look at the network and try again; 'sandbox.container.pull_timeout' gives it more time")
 }
 
-/// What the name stands for.
-async fn id(cx: &Context, wanted: &Wanted) -> Result<Option<String>> {
-    let output = cx.run(tool(wanted.engine, &["image", "inspect", "--format", "{{.Id}}", &wanted.image.name])).await?;
-    Ok(Some(output.stdout.trim().to_owned()).filter(|id| !id.is_empty()))
+/// What the name stands for now.
+async fn id(cx: &Context, wanted: &Wanted) -> Result<String> {
+    let found = Local::find(cx, wanted.engine, &wanted.image.name).await?;
+    found.map(|found| found.id).ok_or_else(|| {
+        let message =
+            format!("'{}' says that it pulled '{}', and does not have it", wanted.engine.name(), wanted.image.name);
+        Error::new(ErrorKind::ToolFailed, message).hint(format!(
+            "try by hand: {} pull {}",
+            wanted.engine.name(),
+            wanted.image.name
+        ))
+    })
 }
 
 fn is_id(line: &str) -> bool {
