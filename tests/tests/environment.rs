@@ -78,8 +78,8 @@ fn p69_no_variable_passes_by_accident(on: Sandbox) {
         let run = run.run().ok();
         assert!(!run.stdout.contains("sentinel"), "{run}");
         let allowed = ["TERM", "COLORTERM", "HOME", "PATH", "USER", "LOGNAME", "SHELL", "LANG", "PWD"];
-        // What engines and images set.
-        let image = ["HOSTNAME", "container", "IMAGE_SAYS"];
+        // What engines and images set, and what tells this agent where it is.
+        let image = ["HOSTNAME", "container", "IMAGE_SAYS", "IS_SANDBOX"];
         for line in run.stdout.lines() {
             let name = line.split('=').next().unwrap();
             let ours = name.starts_with("GIT_CONFIG_") || name == "WM_SANDBOX_GUEST" || name.starts_with("WM_RPC_");
