@@ -242,7 +242,12 @@ fn checkout(world: &World) -> PathBuf {
 
 /// The programs that build: wherever they are here, they are not part of this world.
 fn with_cargo(world: &World, root: &Path, words: &[&str]) -> Finished {
-    let mut run = world.workmux(&["sandbox", "install-dev"]).args(words).dir(root).within(PATIENCE);
+    // In a home of its own: what root makes in the user's would not be the user's.
+    let developer = world.home().join("developer");
+    let config = ".config/workmux/config.yaml";
+    world.write(developer.join(config), world.read(world.home().join(config)));
+    let mut run =
+        world.workmux(&["sandbox", "install-dev"]).args(words).dir(root).within(PATIENCE).env("HOME", &developer);
     for name in ["CARGO_HOME", "RUSTUP_HOME"] {
         if let Some(value) = std::env::var_os(name) {
             run = run.env(name, value);
