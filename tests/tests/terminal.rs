@@ -175,7 +175,8 @@ fn p57_a_closed_window_leaves_nothing(on: Sandbox) {
         let pty = world.pty(&["sandbox", "shell", "--", "sh", "-c", &script]);
         let waiting = told(&world.main().join(&pipe));
         let members = family(Pid::from_raw(pty.pid() as i32));
-        assert!(members.len() > 2, "{members:?}");
+        // A container is its daemon's child; its client is ours.
+        assert!(members.len() >= 2, "{members:?}");
         pty.close();
         wait_until("everything to end", || members.iter().all(|process| !process.lives()));
         wait_until("nothing to be left", || world.residue().is_empty());
