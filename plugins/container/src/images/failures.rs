@@ -168,7 +168,7 @@ pub(super) fn build(about: &About<'_>, stage: &str, base: &str, lines: &[String]
     let filled = Filled { engine: about.engine, image: base, name: "" };
     // What a recipe starts from is pulled too.
     let from_registry =
-        ["manifest", "pull access denied", "did not resolve to an alias", "registry-1", "initializing source"];
+        ["manifest", "pull access denied", "did not resolve to an alias", "/v2/", "initializing source"];
     let error = if from_registry.iter().any(|part| text.contains(part)) {
         let error = pull(&About { engine: about.engine, image: base }, lines);
         return Error { message: format!("the {stage} failed: {}", error.message), ..error };
