@@ -69,12 +69,10 @@ pub(super) fn pulled(state: &Path, image: &str, id: Option<String>) {
     write(state, image, true, id);
 }
 
-/// Before a start: gets the newer image that the last answer told of, unless the one here was changed since.
+/// Before a start from a published image: gets the newer one that the last answer told of, unless the one here was
+/// changed since.
 pub(crate) async fn catch_up(backend: &Backend, request: &ImageRequest, image: &Image, surroundings: &Surroundings) {
-    let Some(record) = read(&surroundings.state, &image.name).filter(|record| image.published && !record.is_fresh)
-    else {
-        return;
-    };
+    let Some(record) = read(&surroundings.state, &image.name).filter(|record| !record.is_fresh) else { return };
     let question = FreshnessRequest { image: request.clone(), ask_registry: false };
     let Ok(Freshness { id, local: false, .. }) = backend.freshness(question).await else { return };
     if id.is_some() && id == record.local_image_id {
@@ -82,9 +80,9 @@ pub(crate) async fn catch_up(backend: &Backend, request: &ImageRequest, image: &
     }
 }
 
-/// Beside a run: finds out whether there is a newer one, if that is not known. Never fails, never speaks.
+/// Beside a run of a published image: finds out whether there is a newer one, if that is not known. Never fails, never speaks.
 pub(crate) async fn find_out(backend: Backend, request: ImageRequest, image: Image, state: PathBuf) {
-    if !image.published || !due(read(&state, &image.name), now()) {
+    if !due(read(&state, &image.name), now()) {
         return;
     }
     tokio::time::sleep(PATIENCE).await;

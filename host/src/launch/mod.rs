@@ -155,12 +155,7 @@ fn locate(wish: &Wish, surroundings: &Surroundings) -> Result<Place> {
     let mut loaded = config::load(&sources(&cwd, Some(&repository), surroundings))?;
     let can_ask = crate::ui::can_ask() && !wish.dry_run;
     settings::with_approvals(surroundings, Some(&repository), can_ask, |approvals| loaded.approve(&NEEDED, approvals))?;
-    for warning in loaded.warnings() {
-        crate::ui::warning(&warning.to_string());
-    }
-    for refusal in loaded.refusals(&NEEDED) {
-        crate::ui::warning(&refusal.to_string());
-    }
+    tell(&loaded);
     for unserved in config::later::unserved(loaded.config(&NEEDED)?) {
         if unserved.restricting {
             return Err(Report::msg(unserved.message).wrap_err("the sandbox is not started"));
@@ -168,6 +163,16 @@ fn locate(wish: &Wish, surroundings: &Surroundings) -> Result<Place> {
         crate::ui::warning(&unserved.message);
     }
     Ok(Place { repository, cwd, loaded })
+}
+
+/// Prints what is wrong with the files and what of the project's is not used.
+fn tell(loaded: &Loaded) {
+    for warning in loaded.warnings() {
+        crate::ui::warning(&warning.to_string());
+    }
+    for refusal in loaded.refusals(&NEEDED) {
+        crate::ui::warning(&refusal.to_string());
+    }
 }
 
 /// Where the configuration in force at `cwd` comes from.

@@ -237,7 +237,9 @@ impl Stage {
             image: config.sandbox.image.clone(),
             agent: command.row.name.to_owned(),
         };
-        if let Some(image) = &instance.image {
+        // Any other image comes and goes by the user's word alone.
+        let published = instance.image.clone().filter(|image| image.published);
+        if let Some(image) = &published {
             let caught_up = images::freshness::catch_up(&self.backend, &about_image, image, surroundings);
             signals.unless_interrupted(caught_up).await?;
         }
@@ -277,7 +279,7 @@ impl Stage {
         };
         let reaping = reaper::begin(surroundings);
         let started = Arc::new(Started::default());
-        let aging = instance.image.clone().map(|image| {
+        let aging = published.map(|image| {
             let (started, backend) = (Arc::clone(&started), self.backend.clone());
             let state = surroundings.state.clone();
             tokio::spawn(async move {

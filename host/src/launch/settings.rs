@@ -44,13 +44,18 @@ pub(super) fn table(
     can_ask: bool,
 ) -> Result<BackendTable> {
     let table = judged(manifest, loaded, surroundings, Some(repository), can_ask)?;
+    tell(&table);
+    Ok(table)
+}
+
+/// Prints what is wrong with a table and what of it is not used.
+pub(super) fn tell(table: &BackendTable) {
     for warning in &table.warnings {
         crate::ui::warning(&warning.to_string());
     }
     for refusal in &table.refusals {
         crate::ui::warning(&refusal.to_string());
     }
-    Ok(table)
 }
 
 /// The table, judged and nothing printed.

@@ -7,7 +7,7 @@ use color_eyre::eyre::{Report, Result};
 use workmux_plugin_api::manifest::Root;
 use workmux_plugin_api::{CheckRequest, ImageRequest, Manifest, Purpose, SettingsRequest};
 
-use super::{NEEDED, agent, guest_program, owner, settings, sources};
+use super::{NEEDED, agent, guest_program, owner, settings, sources, tell};
 use crate::config::backend_table::BackendTable;
 use crate::config::{self, Config, Loaded};
 use crate::error::from_backend;
@@ -41,12 +41,7 @@ impl<'a> Survey<'a> {
         let cwd = surroundings.cwd.canonicalize().unwrap_or_else(|_| surroundings.cwd.clone());
         let repository = Repository::discover(&cwd);
         let loaded = load(&cwd, repository.as_ref().ok(), surroundings, crate::ui::can_ask())?;
-        for warning in loaded.warnings() {
-            crate::ui::warning(&warning.to_string());
-        }
-        for refusal in loaded.refusals(&NEEDED) {
-            crate::ui::warning(&refusal.to_string());
-        }
+        tell(&loaded);
         Ok(Self { surroundings, repository, loaded: Ok(loaded) })
     }
 
@@ -67,10 +62,7 @@ impl<'a> Survey<'a> {
     /// The backend cannot use its table.
     pub async fn image_request(&self, backend: &Backend) -> Result<ImageRequest> {
         let table = self.table(backend.manifest())?;
-        if let Some(table) = &table {
-            table.warnings.iter().for_each(|warning| crate::ui::warning(&warning.to_string()));
-            table.refusals.iter().for_each(|refusal| crate::ui::warning(&refusal.to_string()));
-        }
+        table.iter().for_each(settings::tell);
         let CheckRequest { settings, image, agent } = self.request(backend, table.as_ref()).await?;
         Ok(ImageRequest { settings, image, agent })
     }

@@ -169,12 +169,11 @@ pub(super) fn build(about: &About<'_>, stage: &str, base: &str, lines: &[String]
     // What a recipe starts from is pulled too.
     let from_registry =
         ["manifest", "pull access denied", "did not resolve to an alias", "/v2/", "initializing source"];
-    let error = if from_registry.iter().any(|part| text.contains(part)) {
+    if from_registry.iter().any(|part| text.contains(part)) {
         let error = pull(&About { engine: about.engine, image: base }, lines);
         return Error { message: format!("the {stage} failed: {}", error.message), ..error };
-    } else {
-        known(&[ENGINE, BUILD], &filled, &text)
-    };
+    }
+    let error = known(&[ENGINE, BUILD], &filled, &text);
     let mut error = Error { message: error.message.replace("{stage}", stage), ..error };
     for line in lines.iter().rev().take(6).rev() {
         error = error.cause(line.as_str());
