@@ -1,4 +1,4 @@
-//! One request to the supervisor, one answer: by the unix socket where there is one, else by TCP.
+//! One request to the supervisor, one answer, and what is told before it: by the unix socket where there is one, else by TCP.
 //!
 //! Everything together stays within one deadline, resolving the name included. What a request means to the user is
 //! the caller's business.
@@ -47,6 +47,15 @@ impl Failure {
 
 /// Sends the request and waits for its answer.
 pub(crate) fn call(request: &Request, limit: Duration) -> Result<(), Failure> {
+    collect(request, limit, None)
+}
+
+/// As [`call`], for a request whose answer may come after messages: each is handed over as it comes.
+pub(crate) fn collect(
+    request: &Request,
+    limit: Duration,
+    mut tell: Option<&mut dyn FnMut(String)>,
+) -> Result<(), Failure> {
     let deadline = Instant::now() + limit;
     let lines = lines(request)?;
     let mut stream = Stream::open(deadline).map_err(Failure::Unreachable)?;
@@ -57,12 +66,13 @@ pub(crate) fn call(request: &Request, limit: Duration) -> Result<(), Failure> {
         let line = stream.line(&mut received, deadline).map_err(lost)?;
         let answer: Answer = serde_json::from_slice(&line)
             .map_err(|_| Failure::Lost("the host's answer is not one of workmux's".to_owned()))?;
-        match answer.kind.as_str() {
+        match (answer.kind.as_str(), &mut tell) {
             // Only hosts that know the offered version say it, and go on with the answer.
-            "Hello" if !crate::mutant::off("p50_version") => {}
-            "Ok" => return Ok(()),
-            "Error" => return Err(Failure::Refused(answer.message.unwrap_or_default())),
-            other => return Err(Failure::Lost(format!("the host gave an unknown answer '{other}'"))),
+            ("Hello", _) if !crate::mutant::off("p50_version") => {}
+            ("Output", Some(tell)) => tell(answer.message.unwrap_or_default()),
+            ("Ok", _) => return Ok(()),
+            ("Error", _) => return Err(Failure::Refused(answer.message.unwrap_or_default())),
+            (other, _) => return Err(Failure::Lost(format!("the host gave an unknown answer '{other}'"))),
         }
     }
 }

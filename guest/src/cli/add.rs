@@ -16,7 +16,8 @@ use std::time::Duration;
 use workmux_guest::words::Request;
 
 use super::add_flags::{Flags, Prompt, Refusal, parse};
-use super::{hook, require_sandbox, status};
+use super::ask::UNREACHABLE;
+use super::{hook, require_sandbox};
 use crate::output;
 use crate::rpc_client::{Failure, MAX_LINE, call};
 
@@ -104,7 +105,7 @@ fn send(request: &Request) -> u8 {
             output::error("the host failed to spawn the agent", Some(failure.reason()))
         }
         Err(failure @ Failure::TooLong) => output::error("the prompt cannot be sent", Some(failure.reason())),
-        Err(failure) => output::error(status::UNREACHABLE, Some(failure.reason())),
+        Err(failure) => output::error(UNREACHABLE, Some(failure.reason())),
     }
 }
 
