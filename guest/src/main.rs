@@ -7,6 +7,7 @@
 mod cli;
 mod confine;
 mod init;
+mod json;
 mod mutant;
 mod names;
 mod output;

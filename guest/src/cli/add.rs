@@ -111,7 +111,11 @@ fn send(request: &Request) -> u8 {
 
 /// The whole file as text, byte for byte, if it can be a prompt at all.
 fn read(path: &Path) -> Result<String, String> {
-    let file = File::open(path).map_err(|e| e.to_string())?;
+    read_to_end(File::open(path).map_err(|e| e.to_string())?)
+}
+
+/// As [`read`], for what is open already.
+pub(super) fn read_to_end(file: File) -> Result<String, String> {
     let mut bytes = Vec::new();
     file.take(MAX_LINE as u64).read_to_end(&mut bytes).map_err(|e| e.to_string())?;
     if bytes.len() == MAX_LINE {

@@ -3,16 +3,19 @@
 //! Each is one request, `wait` as many as it takes. Which agents may be named is the host's decision.
 
 use std::ffi::OsString;
-use std::io::{Read, stdin};
+use std::fs::File;
+use std::io::stdin;
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use workmux_guest::words::{Member, Merge, Request};
 
+use super::add::read_to_end;
 use super::ask::{UNREACHABLE, ask};
 use super::flags::{Flag, Line, read, utf8};
 use super::members;
 use crate::output;
-use crate::rpc_client::MAX_LINE;
+use crate::rpc_client::NOT_OURS;
 
 const STATUS: &str = "\
 Usage: workmux status [--json] [--tree]
@@ -74,6 +77,8 @@ const MERGE_LIMIT: Duration = Duration::from_secs(130);
 const CLOSE_LIMIT: Duration = Duration::from_secs(40);
 /// Seconds that one request may keep us waiting.
 const LONGEST: u64 = 60;
+/// Between two requests.
+const PAUSE: Duration = Duration::from_secs(1);
 /// Names in one request.
 const MOST: usize = 64;
 
@@ -137,13 +142,13 @@ fn status(line: &Line) -> Result<u8, String> {
     } else if members.is_empty() {
         output::note("No agents were started from here.");
     } else {
-        output::line(&members::table(&members, line.has("tree")));
+        members::print(&members, line.has("tree"));
     }
     Ok(0)
 }
 
 fn wait(line: &Line) -> Result<u8, String> {
-    let timeout = line.number("timeout", u32::MAX)?;
+    let timeout = line.number("timeout", u32::MAX)?.map_or(u64::MAX, u64::from);
     let mut names: Vec<String> = Vec::new();
     for name in &line.words {
         if !names.contains(name) {
@@ -153,23 +158,24 @@ fn wait(line: &Line) -> Result<u8, String> {
     if names.is_empty() || names.len() > MOST {
         return Err(format!("'wait' takes 1 to {MOST} names"));
     }
-    let deadline = timeout.map(|seconds| Instant::now() + Duration::from_secs(seconds.into()));
+    let begun = Instant::now();
     loop {
-        let begun = Instant::now();
-        let left = deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(begun));
-        let seconds = left.as_secs().saturating_add(u64::from(left.subsec_nanos() > 0)).clamp(1, LONGEST);
+        let asked = Instant::now();
+        let left = timeout.saturating_sub(begun.elapsed().as_secs());
+        let seconds = left.clamp(1, LONGEST);
         let request = Request::Wait { names: names.clone(), seconds: seconds as u32 };
         let members = match look("wait", &request, LIMIT + Duration::from_secs(seconds)) {
             Ok((_, members)) => members,
             Err(code) => return Ok(code),
         };
         let all = members.iter().all(members::finished);
-        let left = deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(Instant::now()));
-        if all || left.is_zero() {
+        if all || begun.elapsed().as_secs() >= timeout {
             return Ok(result(&members, all));
         }
         // A host that answers too early is not asked in a circle.
-        std::thread::sleep(Duration::from_secs(1).saturating_sub(begun.elapsed()).min(left));
+        if asked.elapsed() < PAUSE {
+            std::thread::sleep(PAUSE);
+        }
     }
 }
 
@@ -187,7 +193,7 @@ fn result(members: &[Member], all: bool) -> u8 {
     if wrong.is_empty() {
         return 0;
     }
-    output::error(&format!("not done: {}", wrong.join(", ")), (!all).then_some("the time is over"))
+    output::error(&format!("not done: {}", joined(&wrong, ", ")), (!all).then_some("the time is over"))
 }
 
 /// Asks how agents are.
@@ -197,7 +203,7 @@ fn look(word: &str, request: &Request, limit: Duration) -> Result<(String, Vec<M
         0 => {}
         code => return Err(code),
     }
-    let wrong = || output::error(UNREACHABLE, Some("the host's answer is not one of workmux's"));
+    let wrong = || output::error(UNREACHABLE, Some(NOT_OURS));
     let members = members::read(&told).ok_or_else(wrong)?;
     Ok((told, members))
 }
@@ -209,7 +215,7 @@ fn send(line: &Line) -> Result<u8, String> {
             Ok(text) => text,
             Err(why) => return Ok(output::error("could not read the text from standard input", Some(&why))),
         },
-        words => words.join(" "),
+        words => joined(words, " "),
     };
     if text.is_empty() {
         return Err("give a text to send".to_owned());
@@ -217,9 +223,20 @@ fn send(line: &Line) -> Result<u8, String> {
     Ok(tell("send", &Request::Send { name: name.clone(), text }, LIMIT))
 }
 
-fn typed() -> Result<String, String> {
+fn joined(words: &[String], between: &str) -> String {
     let mut text = String::new();
-    stdin().take(MAX_LINE as u64 + 1).read_to_string(&mut text).map_err(|e| e.to_string())?;
+    for word in words {
+        if !text.is_empty() {
+            text.push_str(between);
+        }
+        text.push_str(word);
+    }
+    text
+}
+
+fn typed() -> Result<String, String> {
+    let input = stdin().as_fd().try_clone_to_owned().map_err(|e| e.to_string())?;
+    let mut text = read_to_end(File::from(input))?;
     if text.ends_with('\n') {
         text.pop();
     }

