@@ -82,9 +82,12 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Names in one request.
 const MOST: usize = 64;
 
+/// What a word does; an error is one in how it was called.
+type Work = fn(&Line) -> Result<u8, String>;
+
 /// Does one of these words; `None` if it is another.
 pub(super) fn run(word: &str, args: &[OsString]) -> Option<u8> {
-    let (help, flags, work): (&str, &[Flag], fn(&Line) -> Result<u8, String>) = match word {
+    let (help, flags, work): (&str, &[Flag], Work) = match word {
         "status" => (STATUS, &[("json", None, false), ("tree", None, false)], status),
         "wait" => (WAIT, &[("timeout", Some('t'), true)], wait),
         "capture" => (CAPTURE, &[("lines", Some('n'), true)], capture),
