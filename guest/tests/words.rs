@@ -609,6 +609,13 @@ fn an_answer_about_agents_that_is_none_is_an_error() {
     }
     let host = Host::new(&[OK]);
     assert_eq!(run(host.guest(&["wait", "x"])).0, 1);
+    // Who is not told of is not taken for done. Names may be branches.
+    for (names, code) in [(&["x"][..], 0), (&["b/x"], 0), (&["x", "y"], 1), (&["y"], 1)] {
+        let host = Host::new(&[&members(&json!([member("x", "done", None)]))]);
+        let (got, _, errors) = run(host.guest(&[&["wait"], names].concat()));
+        assert_eq!(got, code, "{errors}");
+        assert_eq!(errors.contains("did not tell how 'y' is"), code == 1, "{errors}");
+    }
 }
 
 #[test]
@@ -644,7 +651,8 @@ fn wait_says_who_failed_and_who_is_late() {
 #[test]
 fn wait_takes_no_more_names_than_one_request() {
     let names = |n: usize| (0..n).map(|n| n.to_string()).collect::<Vec<_>>();
-    let host = Host::new(&[&members(&json!([member("0", "done", None)]))]);
+    let all: Vec<_> = names(64).iter().map(|name| member(name, "done", None)).collect();
+    let host = Host::new(&[&members(&json!(all))]);
     let call = |names: &[String]| {
         let mut command = host.guest(&["wait"]);
         command.args(names);

@@ -171,6 +171,11 @@ fn wait(line: &Line) -> Result<u8, String> {
             Ok((_, members)) => members,
             Err(code) => return Ok(code),
         };
+        // Not told of is not done.
+        let told = |name: &&String| members.iter().any(|member| member.name == **name || member.branch == **name);
+        if let Some(name) = names.iter().find(|name| !told(name)) {
+            return Ok(output::error(&format!("the host did not tell how '{name}' is"), None));
+        }
         let all = members.iter().all(members::finished);
         if all || begun.elapsed().as_secs() >= timeout {
             return Ok(result(&members, all));
