@@ -7,6 +7,7 @@
 mod cli;
 mod confine;
 mod init;
+mod json;
 mod mutant;
 mod names;
 mod output;
@@ -24,7 +25,8 @@ use init::{Place, Role};
 fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().skip(1).collect();
     let code = match args.first().and_then(|word| word.to_str()) {
-        Some("init") => first_process(Role::First, &args[1..]),
+        // Alone it is the host's word for setting up a project.
+        Some("init") if args.len() > 1 => first_process(Role::First, &args[1..]),
         Some("exec") => first_process(Role::Further, &args[1..]),
         _ => cli::run(&args),
     };

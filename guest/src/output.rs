@@ -32,5 +32,14 @@ pub(crate) fn usage(what: &str) -> u8 {
 
 /// The text without what would move a terminal's cursor: it may hold names that nobody has checked.
 pub(crate) fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\n' { char::REPLACEMENT_CHARACTER } else { c }).collect()
+    clean(text, |c| c == '\n' || c == '\t')
+}
+
+/// As [`printable`], for a place where a line must stay one.
+pub(crate) fn printable_line(text: &str) -> String {
+    clean(text, |_| false)
+}
+
+fn clean(text: &str, stays: fn(char) -> bool) -> String {
+    text.chars().map(|c| if c.is_control() && !stays(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }

@@ -1,4 +1,4 @@
-//! One request to the supervisor, one answer: by the unix socket where there is one, else by TCP.
+//! One request to the supervisor, one answer, and what is told before it: by the unix socket where there is one, else by TCP.
 //!
 //! Everything together stays within one deadline, resolving the name included. What a request means to the user is
 //! the caller's business.
@@ -12,15 +12,18 @@ use std::path::Path;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use serde::Deserialize;
 use workmux_guest::words::{Opening, PROTOCOL, Request};
 use workmux_guest::{GUEST_SOCKET_DIR, RPC_SOCKET};
 
+use crate::json;
 use crate::names;
 use crate::unix_socket::connect_now;
 
 /// No line is longer, in either direction.
 pub(crate) const MAX_LINE: usize = 1024 * 1024;
+
+/// Said of an answer that no host of ours gives.
+pub(crate) const NOT_OURS: &str = "the host's answer is not one of workmux's";
 
 /// Why there is no `Ok`.
 #[derive(Debug)]
@@ -47,6 +50,15 @@ impl Failure {
 
 /// Sends the request and waits for its answer.
 pub(crate) fn call(request: &Request, limit: Duration) -> Result<(), Failure> {
+    collect(request, limit, None)
+}
+
+/// As [`call`], for a request whose answer may come after messages: each is handed over as it comes.
+pub(crate) fn collect(
+    request: &Request,
+    limit: Duration,
+    mut tell: Option<&mut dyn FnMut(String)>,
+) -> Result<(), Failure> {
     let deadline = Instant::now() + limit;
     let lines = lines(request)?;
     let mut stream = Stream::open(deadline).map_err(Failure::Unreachable)?;
@@ -55,24 +67,19 @@ pub(crate) fn call(request: &Request, limit: Duration) -> Result<(), Failure> {
     let mut received = Vec::new();
     loop {
         let line = stream.line(&mut received, deadline).map_err(lost)?;
-        let answer: Answer = serde_json::from_slice(&line)
-            .map_err(|_| Failure::Lost("the host's answer is not one of workmux's".to_owned()))?;
-        match answer.kind.as_str() {
+        let answer = json::read(&line);
+        let kind = answer.as_ref().and_then(|answer| answer.text("type"));
+        let (Some(answer), Some(kind)) = (&answer, kind) else { return Err(Failure::Lost(NOT_OURS.to_owned())) };
+        let message = || answer.text("message").unwrap_or_default().to_owned();
+        match (kind, &mut tell) {
             // Only hosts that know the offered version say it, and go on with the answer.
-            "Hello" if !crate::mutant::off("p50_version") => {}
-            "Ok" => return Ok(()),
-            "Error" => return Err(Failure::Refused(answer.message.unwrap_or_default())),
-            other => return Err(Failure::Lost(format!("the host gave an unknown answer '{other}'"))),
+            ("Hello", _) if !crate::mutant::off("p50_version") => {}
+            ("Output", Some(tell)) => tell(message()),
+            ("Ok", _) => return Ok(()),
+            ("Error", _) => return Err(Failure::Refused(message())),
+            (other, _) => return Err(Failure::Lost(format!("the host gave an unknown answer '{other}'"))),
         }
     }
-}
-
-/// What matters of an answer. Newer hosts may add fields and error codes.
-#[derive(Deserialize)]
-struct Answer {
-    #[serde(rename = "type")]
-    kind: String,
-    message: Option<String>,
 }
 
 /// The opening and the request, each with its newline: both are sent at once, nobody waits for a greeting.

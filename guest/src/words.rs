@@ -52,6 +52,91 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         request_id: Option<String>,
     },
+    /// How the agents are that were started from here: one `Output`, a JSON array of [`Member`]s.
+    Status {},
+    /// As `Status`, for these, as soon as all of them are finished or when the time is over.
+    Wait {
+        /// 1 to 64.
+        names: Vec<String>,
+        /// 1 to 60.
+        seconds: u32,
+    },
+    /// Type a text for an agent.
+    Send {
+        /// Whose.
+        name: String,
+        /// What.
+        text: String,
+    },
+    /// What an agent's terminal shows: `Output`s of whole lines.
+    Capture {
+        /// Whose.
+        name: String,
+        /// The last so many, 1 to 2000; absent = 100.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        lines: Option<u32>,
+    },
+    /// Merge a worktree's branch. May say with `Output`s what was done.
+    Merge(Merge),
+    /// Close an agent's window and keep its worktree.
+    Close {
+        /// Whose.
+        name: String,
+    },
+}
+
+/// The fields of [`Request::Merge`].
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Merge {
+    /// Which worktree.
+    pub name: String,
+    /// The branch to merge into; absent = the host decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub into: Option<String>,
+    /// Rebase first. Not with `squash`.
+    #[serde(default)]
+    pub rebase: bool,
+    /// As one commit.
+    #[serde(default)]
+    pub squash: bool,
+    /// Although the worktree holds work that is not committed.
+    #[serde(default)]
+    pub ignore_uncommitted: bool,
+    /// Keep the worktree and its branch. Not with `cleanup`.
+    #[serde(default)]
+    pub keep: bool,
+    /// Without git's hooks.
+    #[serde(default)]
+    pub no_verify: bool,
+    /// Without the configured hooks.
+    #[serde(default)]
+    pub no_hooks: bool,
+    /// Tell the user when it is done.
+    #[serde(default)]
+    pub notification: bool,
+    /// Remove the worktree and its branch.
+    #[serde(default)]
+    pub cleanup: bool,
+}
+
+/// One agent in the answer to [`Request::Status`] and [`Request::Wait`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// What the other requests call it.
+    pub name: String,
+    /// Its branch.
+    pub branch: String,
+    /// The name of the agent that started it; `None` = the one that asks.
+    pub parent: Option<String>,
+    /// `working`, `waiting`, `done` or `none`.
+    pub status: String,
+    /// Since when, in Unix seconds.
+    pub since: Option<u64>,
+    /// Whether its run lives.
+    pub running: bool,
+    /// How its command ended.
+    pub exit_code: Option<i32>,
 }
 
 /// What the host answers.
@@ -60,6 +145,11 @@ pub enum Request {
 pub enum Answer {
     /// Done.
     Ok {},
+    /// Before the `Ok` or `Error` of a request that has something to tell; never to one that guests without it send.
+    Output {
+        /// JSON or whole lines, as the request says.
+        message: String,
+    },
     /// Not done, and why.
     Error {
         /// For people.

@@ -182,7 +182,17 @@ fn status_can_be_switched_off() {
 #[test]
 fn a_host_that_cannot_be_reached_is_an_error_where_it_matters() {
     let want = "Error: could not reach the host: is this a workmux sandbox?\n\nCaused by:\n    ";
-    for words in [&["heartbeat"][..], &["set-title", "x"], &["add", "x"]] {
+    for words in [
+        &["heartbeat"][..],
+        &["set-title", "x"],
+        &["add", "x"],
+        &["status"],
+        &["wait", "x"],
+        &["send", "x", "y"],
+        &["capture", "x"],
+        &["merge", "x"],
+        &["close", "x"],
+    ] {
         let (code, output, errors) = run(guest(words));
         assert_eq!((code, &*output), (1, ""));
         assert_eq!(errors, format!("{want}WM_RPC_HOST and WM_RPC_PORT are not set\n"));
@@ -346,12 +356,12 @@ fn p39_an_answer_that_got_lost_is_asked_for_again_under_the_same_id() {
 
 #[test]
 fn wrong_calls_say_what_is_there() {
-    for words in [&["merge", "x"][..], &["host-exec"], &["--bogus"]] {
+    for words in [&["host-exec"][..], &["--bogus"]] {
         let (code, output, errors) = run(guest(words));
         assert_eq!((code, &*output), (2, ""));
         let want = format!(
-            "Error: unknown command '{}': inside a sandbox there are 'add', 'set-window-status', 'set-title', \
-             'register-agent', 'heartbeat'\n",
+            "Error: unknown command '{}': inside a sandbox there are 'add', 'status', 'wait', 'send', 'capture', \
+             'merge', 'close', 'set-window-status', 'set-title', 'register-agent', 'heartbeat'\n",
             words[0]
         );
         assert_eq!(errors, want);
@@ -364,7 +374,31 @@ fn wrong_calls_say_what_is_there() {
         &["set-title"],
         &["register-agent", "x"],
         &["heartbeat", "x"],
-        &["init"],
+        &["init", "a", "b"],
+        &["status", "x"],
+        &["status", "--json=1"],
+        &["status", "--all"],
+        &["wait"],
+        &["wait", "--timeout", "5"],
+        &["wait", "x", "--timeout"],
+        &["wait", "x", "--timeout", "0"],
+        &["wait", "x", "-t", "soon"],
+        &["send"],
+        &["send", "x"],
+        &["send", "x", ""],
+        &["send", "--now", "x", "y"],
+        &["capture"],
+        &["capture", "x", "y"],
+        &["capture", "x", "--lines", "0"],
+        &["capture", "x", "-n", "2001"],
+        &["merge"],
+        &["merge", "x", "y"],
+        &["merge", "x", "--rebase", "--squash"],
+        &["merge", "x", "--keep", "--cleanup"],
+        &["merge", "x", "--into"],
+        &["merge", "x", "--force"],
+        &["close"],
+        &["close", "x", "--force"],
         &["exec", "a", "b"],
     ] {
         assert_eq!(run(guest(words)).0, 2, "{words:?}");
@@ -373,7 +407,19 @@ fn wrong_calls_say_what_is_there() {
 
 #[test]
 fn help_and_version_need_no_sandbox() {
-    for words in [&["--help"][..], &["-h"], &["help"], &["add", "--help"], &["heartbeat", "--help"]] {
+    for words in [
+        &["--help"][..],
+        &["-h"],
+        &["help"],
+        &["add", "--help"],
+        &["heartbeat", "--help"],
+        &["status", "-h"],
+        &["wait", "x", "--help"],
+        &["send", "--help"],
+        &["capture", "--help"],
+        &["merge", "x", "--keep", "-h"],
+        &["close", "--help"],
+    ] {
         let mut command = guest(words);
         let (code, output, errors) = run({
             command.env_remove("WM_SANDBOX_GUEST");
@@ -388,13 +434,250 @@ fn help_and_version_need_no_sandbox() {
 
 #[test]
 fn outside_of_a_sandbox_every_word_says_so() {
-    for words in
-        [&["add", "x"][..], &["set-window-status", "done"], &["set-title", "x"], &["register-agent"], &["heartbeat"]]
-    {
+    for words in [
+        &["add", "x"][..],
+        &["set-window-status", "done"],
+        &["set-title", "x"],
+        &["register-agent"],
+        &["heartbeat"],
+        &["status"],
+        &["wait", "x"],
+        &["send", "x", "y"],
+        &["capture", "x"],
+        &["merge", "x"],
+        &["close", "x"],
+    ] {
         let mut command = guest(words);
         command.env_remove("WM_SANDBOX_GUEST");
         let (code, output, errors) = run(command);
         assert_eq!((code, &*output), (1, ""));
         assert!(errors.contains("outside of a workmux sandbox"), "{errors}");
+    }
+}
+
+/// An `Output` line.
+fn output(message: &str) -> String {
+    format!("{}\n", json!({"type": "Output", "message": message}))
+}
+
+/// What a host tells of agents, with its `Ok`.
+fn members(members: &Value) -> String {
+    output(&members.to_string()) + OK
+}
+
+fn member(name: &str, status: &str, exit_code: Option<i32>) -> Value {
+    json!({"name": name, "branch": format!("b/{name}"), "parent": null, "status": status, "since": null,
+           "running": exit_code.is_none(), "exit_code": exit_code})
+}
+
+#[test]
+fn each_word_about_agents_is_its_request() {
+    let merge = |more: Value| {
+        let mut request = json!({"type": "Merge", "name": "x"});
+        for flag in
+            ["rebase", "squash", "ignore_uncommitted", "keep", "no_verify", "no_hooks", "notification", "cleanup"]
+        {
+            request[flag] = json!(false);
+        }
+        request.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        request
+    };
+    for (words, request) in [
+        (&["send", "x", "fix", "it", "--now"][..], json!({"type": "Send", "name": "x", "text": "fix it --now"})),
+        (&["send", "x", "--", "--help"], json!({"type": "Send", "name": "x", "text": "--help"})),
+        (&["send", "--", "-x", "a\n\u{1b} é "], json!({"type": "Send", "name": "-x", "text": "a\n\u{1b} é "})),
+        (&["send", "x", "--help"], json!({"type": "Send", "name": "x", "text": "--help"})),
+        (&["send", "x", "-", "-"], json!({"type": "Send", "name": "x", "text": "- -"})),
+        (&["capture", "x"], json!({"type": "Capture", "name": "x"})),
+        (&["capture", "--lines=7", "x"], json!({"type": "Capture", "name": "x", "lines": 7})),
+        (&["capture", "x", "-n", "2000"], json!({"type": "Capture", "name": "x", "lines": 2000})),
+        (&["close", "x"], json!({"type": "Close", "name": "x"})),
+        (&["merge", "x"], merge(json!({}))),
+        (
+            &["merge", "--into", "main", "x", "--rebase", "-k", "-n", "--no-hooks", "--notification"],
+            merge(json!({"into": "main", "rebase": true, "keep": true, "no_verify": true, "no_hooks": true,
+                         "notification": true})),
+        ),
+        (
+            &["merge", "x", "--squash", "--cleanup", "--ignore-uncommitted"],
+            merge(json!({"squash": true, "cleanup": true, "ignore_uncommitted": true})),
+        ),
+    ] {
+        let host = Host::new(&[OK]);
+        assert_eq!(run(host.guest(words)), quietly(), "{words:?}");
+        assert_eq!(host.request(), request);
+    }
+}
+
+#[test]
+fn a_text_can_come_from_standard_input() {
+    for (input, text) in [("one\n two\n\n", "one\n two\n"), ("x", "x"), ("--help\n", "--help")] {
+        let host = Host::new(&[OK]);
+        assert_eq!(told(with_input(host.guest(&["send", "x", "-"]), input.as_bytes())), quietly());
+        assert_eq!(host.request(), json!({"type": "Send", "name": "x", "text": text}));
+    }
+    let long = "x".repeat(1024 * 1024 + 5);
+    for (input, code) in [(&b""[..], 2), (b"\n", 2), (b"\xff", 1), (long.as_bytes(), 1)] {
+        let host = Host::new(&[OK]);
+        let (got, output, errors) = told(with_input(host.guest(&["send", "x", "-"]), input));
+        assert_eq!((got, &*output), (code, ""), "{errors}");
+        host.asked_nothing();
+    }
+}
+
+#[test]
+fn messages_are_printed_in_their_order_and_clean() {
+    let told = output("one\n\ttwo") + &output("") + &output("a\u{1b}[31mb\u{9b}c");
+    let printed = "one\n\ttwo\n\na\u{fffd}[31mb\u{fffd}c\n";
+    for words in [&["capture", "x"][..], &["merge", "x"], &["close", "x"]] {
+        let host = Host::new(&[&format!("{{\"type\":\"Hello\",\"protocol\":1}}\n{told}{OK}")]);
+        assert_eq!(run(host.guest(words)), (0, printed.to_owned(), String::new()), "{words:?}");
+        // What was done before it failed is told as well.
+        let host = Host::new(&[&format!("{told}{{\"type\":\"Error\",\"message\":\"no\",\"code\":\"denied\"}}\n")]);
+        let want = format!("Error: the host refused '{}'\n\nCaused by:\n    no\n", words[0]);
+        assert_eq!(run(host.guest(words)), (1, printed.to_owned(), want));
+        // A connection that ends after messages has not said how it went.
+        let host = Host::new(&[&told]);
+        let (code, _, errors) = run(host.guest(words));
+        assert!(code == 1 && errors.contains("it closed the connection"), "{errors}");
+    }
+    // Nobody who asked for nothing is told anything.
+    let host = Host::new(&[&(output("x") + OK)]);
+    let (code, output, errors) = run(host.guest(&["heartbeat"]));
+    assert_eq!((code, &*output), (1, ""));
+    assert!(errors.contains("unknown answer 'Output'"), "{errors}");
+}
+
+#[test]
+fn a_refusal_is_told_by_every_word_about_agents() {
+    for words in
+        [&["status"][..], &["wait", "x"], &["send", "x", "y"], &["capture", "x"], &["merge", "x"], &["close", "x"]]
+    {
+        let host = Host::new(&["{\"type\":\"Error\",\"message\":\"no such agent\",\"code\":\"not_found\"}\n"]);
+        let want = format!("Error: the host refused '{}'\n\nCaused by:\n    no such agent\n", words[0]);
+        assert_eq!(run(host.guest(words)), (1, String::new(), want));
+    }
+}
+
+#[test]
+fn status_is_an_aligned_table() {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let mut all =
+        json!([member("long-name", "working", None), member("b", "waiting", None), member("c", "done", Some(3))]);
+    all[0]["since"] = json!(now - 7200);
+    all[1]["parent"] = json!("c");
+    all[2]["name"] = json!("c\u{1b}\n");
+    all[2]["of_tomorrow"] = json!([{}]);
+    let host = Host::new(&[&members(&all)]);
+    let want = "\
+NAME       STATUS    SINCE  BRANCH
+long-name  working   2h     b/long-name
+b          waiting   -      b/b
+c\u{fffd}\u{fffd}        exited 3  -      b/c
+";
+    assert_eq!(run(host.guest(&["status"])), (0, want.to_owned(), String::new()));
+    assert_eq!(host.request(), json!({"type": "Status"}));
+
+    all[2]["name"] = json!("c");
+    let host = Host::new(&[&members(&all)]);
+    let want = "\
+NAME       STATUS    SINCE  BRANCH
+long-name  working   2h     b/long-name
+c          exited 3  -      b/c
+  b        waiting   -      b/b
+";
+    assert_eq!(run(host.guest(&["status", "--tree"])), (0, want.to_owned(), String::new()));
+
+    let host = Host::new(&[&members(&all)]);
+    let (code, output, _) = run(host.guest(&["status", "--json"]));
+    assert_eq!((code, serde_json::from_str::<Value>(&output).unwrap()), (0, all));
+
+    let host = Host::new(&[&members(&json!([]))]);
+    let (code, output, errors) = run(host.guest(&["status"]));
+    assert_eq!((code, &*output, &*errors), (0, "", "No agents were started from here.\n"));
+}
+
+#[test]
+fn an_answer_about_agents_that_is_none_is_an_error() {
+    for message in ["", "{}", "[7]", "[{\"name\":\"x\"}]", "[", "[{\"name\":1,\"branch\":\"x\",\"status\":\"done\"}]"] {
+        for words in [&["status"][..], &["status", "--json"], &["wait", "x"]] {
+            let host = Host::new(&[&(output(message) + OK)]);
+            let (code, output, errors) = run(host.guest(words));
+            assert_eq!((code, &*output), (1, ""), "{message}");
+            assert!(errors.contains("not one of workmux's"), "{errors}");
+        }
+    }
+    let host = Host::new(&[OK]);
+    assert_eq!(run(host.guest(&["wait", "x"])).0, 1);
+    // Who is not told of is not taken for done. Names may be branches.
+    for (names, code) in [(&["x"][..], 0), (&["b/x"], 0), (&["x", "y"], 1), (&["y"], 1)] {
+        let host = Host::new(&[&members(&json!([member("x", "done", None)]))]);
+        let (got, _, errors) = run(host.guest(&[&["wait"], names].concat()));
+        assert_eq!(got, code, "{errors}");
+        assert_eq!(errors.contains("did not tell how 'y' is"), code == 1, "{errors}");
+    }
+}
+
+#[test]
+fn wait_asks_until_all_are_finished() {
+    let still = members(&json!([member("x", "working", None), member("y", "done", None)]));
+    let over = members(&json!([member("x", "working", Some(0)), member("y", "done", None)]));
+    let host = Host::new(&[&still, &over]);
+    let want = "x: exited 0\ny: done\n";
+    assert_eq!(run(host.guest(&["wait", "x", "y", "x"])), (0, want.to_owned(), String::new()));
+    for _ in 0..2 {
+        assert_eq!(host.request(), json!({"type": "Wait", "names": ["x", "y"], "seconds": 60}));
+    }
+}
+
+#[test]
+fn wait_says_who_failed_and_who_is_late() {
+    let mut gone = member("z", "working", None);
+    gone["running"] = json!(false);
+    let host = Host::new(&[&members(&json!([member("x", "done", Some(3)), member("y", "done", None), gone]))]);
+    let want = ("x: exited 3\ny: done\nz: ended\n".to_owned(), "Error: not done: x, z\n".to_owned());
+    assert_eq!(run(host.guest(&["wait", "x", "y", "z"])), (1, want.0, want.1));
+
+    let still = members(&json!([member("x", "waiting", None)]));
+    let host = Host::new(&[&still, &still, &still, &still]);
+    let begun = Instant::now();
+    let want = "Error: not done: x\n\nCaused by:\n    the time is over\n";
+    let late = run(host.guest(&["wait", "x", "--timeout", "1"]));
+    assert_eq!(late, (1, "x: still waiting\n".to_owned(), want.to_owned()));
+    assert!((1..10).contains(&begun.elapsed().as_secs()));
+    assert_eq!(host.request(), json!({"type": "Wait", "names": ["x"], "seconds": 1}));
+}
+
+#[test]
+fn wait_takes_no_more_names_than_one_request() {
+    let names = |n: usize| (0..n).map(|n| n.to_string()).collect::<Vec<_>>();
+    let all: Vec<_> = names(64).iter().map(|name| member(name, "done", None)).collect();
+    let host = Host::new(&[&members(&json!(all))]);
+    let call = |names: &[String]| {
+        let mut command = host.guest(&["wait"]);
+        command.args(names);
+        run(command).0
+    };
+    assert_eq!(call(&names(65)), 2);
+    host.asked_nothing();
+    assert_eq!(call(&names(64)), 0);
+}
+
+#[test]
+fn words_of_the_host_alone_are_refused_with_what_to_do_instead() {
+    for (words, instead) in [
+        (&["remove", "x"][..], "use 'close' or 'merge --cleanup', or remove it on the host"),
+        (&["rm", "-f", "x"], "use 'close' or 'merge --cleanup', or remove it on the host"),
+        (&["list"], "use 'status', or run it on the host"),
+        (&["ls", "--json"], "use 'status', or run it on the host"),
+        (&["open", "x"], "run it on the host"),
+        (&["path", "x"], "run it on the host"),
+        (&["setup"], "run it on the host"),
+        (&["init"], "run it on the host"),
+    ] {
+        let host = Host::new(&[OK]);
+        let want = format!("Error: '{}' is not supported from inside a sandbox: {instead}\n", words[0]);
+        assert_eq!(run(host.guest(words)), (1, String::new(), want));
+        host.asked_nothing();
     }
 }

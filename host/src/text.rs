@@ -39,13 +39,18 @@ pub fn short(text: &str, most: usize) -> String {
 /// Several printable lines, such as a tool's error output: line ends and tabs stay, control characters go. When it is
 /// too long its end is kept, because that is where tools say what went wrong.
 pub fn block(text: &str) -> String {
-    let plain = without_sequences(text).replace("\r\n", "\n").replace('\r', "\n");
-    let visible: String = plain.chars().filter(|&c| matches!(c, '\n' | '\t') || !hidden(c)).collect();
-    let visible = visible.trim_end();
+    let visible = lines(text);
     match visible.chars().count().checked_sub(MAX_BLOCK) {
-        None | Some(0) => visible.to_owned(),
+        None | Some(0) => visible,
         Some(surplus) => format!("…{}", visible.chars().skip(surplus).collect::<String>()),
     }
+}
+
+/// As [`block`], for a caller with a bound of its own.
+pub fn lines(text: &str) -> String {
+    let plain = without_sequences(text).replace("\r\n", "\n").replace('\r', "\n");
+    let visible: String = plain.chars().filter(|&c| matches!(c, '\n' | '\t') || !hidden(c)).collect();
+    visible.trim_end().to_owned()
 }
 
 /// The whole text with everything invisible spelled out: what a person is asked to agree to. Continued lines are

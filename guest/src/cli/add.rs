@@ -16,7 +16,8 @@ use std::time::Duration;
 use workmux_guest::words::Request;
 
 use super::add_flags::{Flags, Prompt, Refusal, parse};
-use super::{hook, require_sandbox, status};
+use super::ask::UNREACHABLE;
+use super::{hook, require_sandbox};
 use crate::output;
 use crate::rpc_client::{Failure, MAX_LINE, call};
 
@@ -104,13 +105,17 @@ fn send(request: &Request) -> u8 {
             output::error("the host failed to spawn the agent", Some(failure.reason()))
         }
         Err(failure @ Failure::TooLong) => output::error("the prompt cannot be sent", Some(failure.reason())),
-        Err(failure) => output::error(status::UNREACHABLE, Some(failure.reason())),
+        Err(failure) => output::error(UNREACHABLE, Some(failure.reason())),
     }
 }
 
 /// The whole file as text, byte for byte, if it can be a prompt at all.
 fn read(path: &Path) -> Result<String, String> {
-    let file = File::open(path).map_err(|e| e.to_string())?;
+    read_to_end(File::open(path).map_err(|e| e.to_string())?)
+}
+
+/// As [`read`], for what is open already.
+pub(super) fn read_to_end(file: File) -> Result<String, String> {
     let mut bytes = Vec::new();
     file.take(MAX_LINE as u64).read_to_end(&mut bytes).map_err(|e| e.to_string())?;
     if bytes.len() == MAX_LINE {

@@ -7,21 +7,15 @@ use std::io::{IsTerminal, stdin};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
+use crate::json;
+use crate::rpc_client::MAX_LINE;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use serde::Deserialize;
-
-use crate::rpc_client::MAX_LINE;
 
 /// Hooks write before or as they start us.
 const PATIENCE: Duration = Duration::from_millis(200);
 /// In characters.
 const MAX_PROMPT: usize = 500;
-
-#[derive(Deserialize)]
-struct Hook {
-    prompt: Option<String>,
-}
 
 /// The prompt as one line, if there is one.
 pub(super) fn prompt() -> Option<String> {
@@ -34,11 +28,11 @@ pub(super) fn prompt() -> Option<String> {
         input.extend_from_slice(chunk);
         // An agent may keep the pipe open: a whole object is as good as the end.
         if input.trim_ascii_end().ends_with(b"}") {
-            parsed = serde_json::from_slice::<Hook>(&input).ok();
+            parsed = json::read(&input);
         }
         parsed.is_none()
     });
-    one_line(&parsed?.prompt?)
+    one_line(parsed?.text("prompt")?)
 }
 
 /// Reads standard input until it ends, `take` has enough, the limit is reached or time is up.

@@ -1,10 +1,15 @@
-//! The words of `workmux` inside a sandbox: each is one request to the supervisor.
+//! The words of `workmux` inside a sandbox: each is a request to the supervisor.
 //!
-//! This file knows which words there are and when they may be used; what each does is in a file of its own.
+//! This file knows which words there are, when they may be used and which are the host's alone; what each does is in a
+//! file of its own.
 
 mod add;
 mod add_flags;
+mod ask;
+mod family;
+mod flags;
 mod hook;
+mod members;
 mod status;
 
 use std::env;
@@ -19,16 +24,22 @@ This is workmux inside a sandbox. It asks the workmux that started the sandbox.
 
 Commands:
   add [BRANCH]                                    Start an agent in a worktree of its own
+  status                                          Show the agents that were started from here
+  wait <NAME>...                                  Wait until agents are done
+  send <NAME> <TEXT>...                           Type a text for an agent
+  capture <NAME>                                  Print what an agent's terminal shows
+  merge <NAME>                                    Merge an agent's branch
+  close <NAME>                                    Close an agent's window
   set-window-status <working|waiting|done|clear>  Show the agent's status in its window
   set-title <TITLE>                               Name the agent's window
   register-agent                                  Announce the agent that runs here
   heartbeat                                       Check that the host answers
 
 Options:
-  -h, --help     Print help ('add --help' for the options of 'add')
+  -h, --help     Print help ('<COMMAND> --help' for the options of a command)
   -V, --version  Print version";
 
-const WORDS: &str = "'add', 'set-window-status', 'set-title', 'register-agent', 'heartbeat'";
+const WORDS: &str = "'add', 'status', 'wait', 'send', 'capture', 'merge', 'close', 'set-window-status', 'set-title', 'register-agent', 'heartbeat'";
 
 /// Runs the command line; answers the exit code.
 pub(crate) fn run(args: &[OsString]) -> u8 {
@@ -48,11 +59,19 @@ pub(crate) fn run(args: &[OsString]) -> u8 {
         "set-title" => status::set_title(rest),
         "heartbeat" => status::heartbeat(rest),
         "add" => add::run(rest),
-        _ => {
+        "remove" | "rm" => not_here(&text, "use 'close' or 'merge --cleanup', or remove it on the host"),
+        "list" | "ls" => not_here(&text, "use 'status', or run it on the host"),
+        "open" | "path" | "setup" | "init" => not_here(&text, "run it on the host"),
+        _ => family::run(&text, rest).unwrap_or_else(|| {
             output::error(&format!("unknown command '{text}': inside a sandbox there are {WORDS}"), None);
             2
-        }
+        }),
     }
+}
+
+/// A word of the host's that is called correctly, but not from in here.
+fn not_here(word: &str, instead: &str) -> u8 {
+    output::error(&format!("'{word}' is not supported from inside a sandbox: {instead}"), None)
 }
 
 fn print(text: &str) -> u8 {

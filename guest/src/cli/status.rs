@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use workmux_guest::words::Request;
 
+use super::ask::ask;
 use super::{hook, require_sandbox};
 use crate::output;
 use crate::rpc_client::{Failure, call};
@@ -57,7 +58,7 @@ fn report(word: &str, status: &str) -> u8 {
 pub(super) fn set_title(args: &[OsString]) -> u8 {
     let [title] = args else { return output::usage("'set-title' takes one argument, the title") };
     match title.to_str() {
-        Some(title) => ask("set-title", &Request::SetTitle { title: title.to_owned() }),
+        Some(title) => ask("set-title", &Request::SetTitle { title: title.to_owned() }, LIMIT, None),
         None => output::usage("the title is not valid UTF-8"),
     }
 }
@@ -66,21 +67,5 @@ pub(super) fn heartbeat(args: &[OsString]) -> u8 {
     if !args.is_empty() {
         return output::usage("'heartbeat' takes no arguments");
     }
-    ask("heartbeat", &Request::Heartbeat {})
+    ask("heartbeat", &Request::Heartbeat {}, LIMIT, None)
 }
-
-fn ask(word: &str, request: &Request) -> u8 {
-    if let Err(code) = require_sandbox(word) {
-        return code;
-    }
-    match call(request, LIMIT) {
-        Ok(()) => 0,
-        Err(failure @ Failure::Refused(_)) => {
-            output::error(&format!("the host refused '{word}'"), Some(failure.reason()))
-        }
-        Err(failure) => output::error(UNREACHABLE, Some(failure.reason())),
-    }
-}
-
-/// Said by every word that cannot do without the host.
-pub(super) const UNREACHABLE: &str = "could not reach the host: is this a workmux sandbox?";

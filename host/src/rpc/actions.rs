@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use workmux_guest::words::{Answer, Code};
 
+use super::FamilyRequest;
 use crate::multiplexer::{Status, Title};
 use crate::text;
 
@@ -59,6 +60,14 @@ pub trait HostActions: Send + Sync {
     async fn spawn_agent(&self, request: SpawnAgent) -> Result<(), Refusal> {
         let _unserved = request;
         Err(Refusal::new(Code::Unsupported, "this version of workmux cannot start agents from inside a sandbox yet"))
+    }
+
+    /// Asks something of the agents that were started from this run. The messages go to the guest in their order, cleaned,
+    /// with the end of them where it is too much; those of `Status` and `Wait` are one JSON text.
+    ///
+    /// `Wait` answers by itself when its time is over. The end of the run drops whatever is under way a moment later.
+    async fn family(&self, request: FamilyRequest) -> Result<Vec<String>, Refusal> {
+        Err(Refusal::new(Code::Unsupported, format!("this host does not serve '{}'", request.word())))
     }
 
     /// Keeps a line for the run's record: what was refused, what failed. The text is clean and at most 300 characters.

@@ -1,11 +1,13 @@
 //! What the connections of one run share, and how one request gets its answer.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use workmux_guest::words::{Answer, Code};
 
+use super::family::FamilyRequest;
 use super::latest::Latest;
 use super::rate::Bucket;
 use super::request::{Request, parse};
@@ -26,6 +28,7 @@ pub(super) struct Desk {
     pub(super) spawns: Spawns,
     actions: Arc<dyn HostActions>,
     rate: Bucket,
+    family: Bucket,
     notes: Bucket,
     statuses: Latest<(Status, Option<String>)>,
     titles: Latest<Title>,
@@ -39,6 +42,7 @@ impl Desk {
             spawns: Spawns::new(&limits),
             actions,
             rate: Bucket::new(limits.status),
+            family: Bucket::new(limits.family),
             notes: Bucket::new(limits.notes),
             statuses: Latest::new(),
             titles: Latest::new(),
@@ -46,18 +50,21 @@ impl Desk {
         }
     }
 
-    /// The answer to one request line. Only a line that is no text at all ends the connection (`Err`).
-    pub(super) async fn answer(&self, line: &[u8]) -> Result<Answer, Refusal> {
+    /// The answer to one request line: messages, then how it ended. Only a line that is no text at all ends the connection (`Err`).
+    pub(super) async fn answer(&self, line: &[u8]) -> Result<Vec<Answer>, Refusal> {
         let line = std::str::from_utf8(line).map_err(|_| Refusal::new(Code::Malformed, "a line is not UTF-8"))?;
         let outcome = match parse(line, &self.limits) {
             Ok(request) => self.carry_out(request).await,
             Err(refusal) => Err(refusal),
         };
         Ok(match outcome {
-            Ok(()) => Answer::Ok {},
+            Ok(messages) => {
+                let messages = messages.into_iter().map(|message| Answer::Output { message });
+                messages.chain([Answer::Ok {}]).collect()
+            }
             Err(refusal) => {
                 self.note(&refusal);
-                refusal.answer()
+                vec![refusal.answer()]
             }
         })
     }
@@ -69,9 +76,10 @@ impl Desk {
         }
     }
 
-    async fn carry_out(&self, request: Request) -> Result<(), Refusal> {
+    async fn carry_out(&self, request: Request) -> Result<Vec<String>, Refusal> {
         match request {
             Request::Heartbeat => Ok(()),
+            Request::Family(request) => return self.ask(request).await,
             Request::SetStatus { status, prompt } => {
                 let show = |(status, prompt)| self.actions.set_status(status, prompt);
                 self.show(self.statuses.wish((status, prompt), show)).await
@@ -81,18 +89,32 @@ impl Desk {
             }
             Request::SpawnAgent { id, request } => self.spawns.spawn(id, request, &self.actions).await,
         }
+        .map(|()| Vec::new())
+    }
+
+    async fn ask(&self, request: FamilyRequest) -> Result<Vec<String>, Refusal> {
+        if !self.family.take() {
+            return Err(Refusal::new(Code::Quota, "too many requests about agents; slow down"));
+        }
+        let (answers, deadline) = (request.answers(), request.deadline(&self.limits));
+        let messages = in_time(deadline, self.actions.family(request)).await?;
+        FamilyRequest::fit(answers, &messages, self.limits.output)
     }
 
     async fn show(&self, work: impl Future<Output = Result<(), Refusal>>) -> Result<(), Refusal> {
         if !self.rate.take() {
             return Err(Refusal::new(Code::Quota, "too many statuses and titles; slow down"));
         }
-        let late = || Refusal::new(Code::Timeout, format!("not done within {} s", self.limits.request.as_secs()));
-        if crate::mutant::off("p51_deadline") {
-            return work.await;
-        }
-        timeout(self.limits.request, work).await.unwrap_or_else(|_| Err(late()))
+        in_time(self.limits.request, work).await
     }
+}
+
+async fn in_time<T>(limit: Duration, work: impl Future<Output = Result<T, Refusal>>) -> Result<T, Refusal> {
+    let late = || Refusal::new(Code::Timeout, format!("not done within {} s", limit.as_secs()));
+    if crate::mutant::off("p51_deadline") {
+        return work.await;
+    }
+    timeout(limit, work).await.unwrap_or_else(|_| Err(late()))
 }
 
 /// An answer as it goes over the wire.

@@ -79,8 +79,9 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
             let line = self.next().await?;
             let line = line.trim_ascii();
             if !line.is_empty() {
-                let answer = self.desk.answer(line).await?;
-                self.send(&answer).await?;
+                for answer in self.desk.answer(line).await? {
+                    self.send(&answer).await?;
+                }
             }
         }
     }

@@ -1,7 +1,8 @@
 //! Reads one JSON object as strictly as hostile input deserves (P49).
 //!
-//! Duplicate keys, deep nesting, too many fields and NUL are errors, which a derived parser would let pass. Nested
-//! values are checked and thrown away: no request has any, so a hostile one costs no memory.
+//! Duplicate keys, deep nesting, too many fields and NUL are errors, which a derived parser would let pass. Of nested
+//! values only a short array of strings is kept, because no request has another; the rest is checked and thrown away, so
+//! a hostile one costs no memory.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -20,6 +21,8 @@ pub(super) enum Value {
     Flag(bool),
     Whole(i64),
     Text(String),
+    /// No more than the names of one request.
+    Texts(Vec<String>),
     /// Anything no request asks for, by name.
     Other(&'static str),
 }
@@ -122,8 +125,15 @@ impl<'de> Visitor<'de> for Walk<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let inner = self.inner()?;
-        while items.next_element_seed(inner)?.is_some() {}
-        Ok(Value::Other("an array"))
+        let most = self.state.limits.names;
+        let mut texts = (self.depth == 2).then(Vec::new);
+        while let Some(item) = items.next_element_seed(inner)? {
+            match (&mut texts, item) {
+                (Some(texts), Value::Text(text)) if texts.len() < most => texts.push(text),
+                _ => texts = None,
+            }
+        }
+        Ok(texts.map_or(Value::Other("an array"), Value::Texts))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
@@ -160,7 +170,9 @@ mod tests {
     #[test]
     fn an_object_gives_its_fields() {
         assert_eq!(
-            read(r#" {"a":"x","b":null,"c":true,"d":-7,"e":[{"deep":1}],"f":1.5,"g":18446744073709551615} "#),
+            read(
+                r#" {"a":"x","b":null,"c":true,"d":-7,"e":[{"deep":1}],"f":1.5,"g":18446744073709551615,"h":["i","j"],"k":[]} "#
+            ),
             Ok(vec![
                 ("a".into(), Value::Text("x".into())),
                 ("b".into(), Value::Null),
@@ -169,8 +181,31 @@ mod tests {
                 ("e".into(), Value::Other("an array")),
                 ("f".into(), Value::Other("a number")),
                 ("g".into(), Value::Other("a number")),
+                ("h".into(), Value::Texts(vec!["i".into(), "j".into()])),
+                ("k".into(), Value::Texts(vec![])),
             ])
         );
+    }
+
+    #[test]
+    fn p49_of_nested_values_only_a_short_array_of_strings_is_kept() {
+        let strings = |n: usize| format!(r#"{{"a":[{}""]}}"#, r#""","#.repeat(n - 1));
+        for (text, kept) in [
+            (strings(64), Some(64)),
+            (strings(65), None),
+            (strings(10_000), None),
+            (r#"{"a":["x",1]}"#.to_owned(), None),
+            (r#"{"a":["x",null,"y"]}"#.to_owned(), None),
+            (r#"{"a":[["x"]]}"#.to_owned(), None),
+            (r#"{"a":{"b":["x"]}}"#.to_owned(), None),
+        ] {
+            let fields = read(&text).unwrap();
+            let Value::Texts(texts) = &fields[0].1 else {
+                assert_eq!(kept, None, "{text}");
+                continue;
+            };
+            assert_eq!(Some(texts.len()), kept, "{text}");
+        }
     }
 
     #[test]

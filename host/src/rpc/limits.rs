@@ -24,7 +24,7 @@ pub struct Limits {
     pub strangers: usize,
     /// Nesting of JSON values; a request's own object counts as one.
     pub depth: usize,
-    /// Fields of one JSON object. No request has ten.
+    /// Fields of one JSON object. No request has a dozen.
     pub fields: usize,
     /// Characters of a `request_id`.
     pub request_id: usize,
@@ -34,6 +34,22 @@ pub struct Limits {
     pub request: Duration,
     /// The work of one `SpawnAgent`.
     pub spawn: Duration,
+    /// Characters of a worktree's or branch's name.
+    pub name: usize,
+    /// Names in one `Wait`.
+    pub names: usize,
+    /// The longest that a `Wait` may ask to be kept waiting.
+    pub wait: Duration,
+    /// What a `Wait` may take beyond what it asked for.
+    pub wait_margin: Duration,
+    /// The work of one `Merge`.
+    pub merge: Duration,
+    /// The work of one `Close`.
+    pub close: Duration,
+    /// Lines that one `Capture` may ask for.
+    pub captured: u32,
+    /// Bytes of all messages of one answer.
+    pub output: usize,
     /// An authenticated connection with nothing to say, so that a vanished guest machine frees its slot.
     pub idle: Duration,
     /// Reading what a refused client still sends, so that it can read why it was refused.
@@ -42,6 +58,8 @@ pub struct Limits {
     pub status: Rate,
     /// `SpawnAgent`.
     pub spawns: Rate,
+    /// Requests about descendants together.
+    pub family: Rate,
     /// Lines to the record of what the guest was refused.
     pub notes: Rate,
 }
@@ -59,10 +77,19 @@ impl Default for Limits {
             request_ids: 1024,
             request: Duration::from_secs(10),
             spawn: Duration::from_secs(120),
+            name: 255,
+            names: 64,
+            wait: Duration::from_secs(60),
+            wait_margin: Duration::from_secs(5),
+            merge: Duration::from_secs(120),
+            close: Duration::from_secs(30),
+            captured: 2000,
+            output: 256 * 1024,
             idle: Duration::from_secs(600),
             linger: Duration::from_secs(1),
             status: Rate { burst: 40, per_second: 20.0 },
             spawns: Rate { burst: 10, per_second: 10.0 / 60.0 },
+            family: Rate { burst: 20, per_second: 10.0 },
             notes: Rate { burst: 100, per_second: 1.0 },
         }
     }
@@ -85,10 +112,19 @@ impl Limits {
             request_ids,
             request,
             spawn,
+            name,
+            names,
+            wait,
+            wait_margin,
+            merge,
+            close,
+            captured,
+            output,
             idle,
             linger,
             status,
             spawns,
+            family,
             notes,
         } = self;
         vec![
@@ -102,10 +138,19 @@ impl Limits {
             ("request ids of a run", request_ids.to_string()),
             ("time for a request", seconds(request)),
             ("time for a spawn", seconds(spawn)),
+            ("characters of a name", name.to_string()),
+            ("names to wait for at once", names.to_string()),
+            ("time to be kept waiting", seconds(wait)),
+            ("time beyond that", seconds(wait_margin)),
+            ("time for a merge", seconds(merge)),
+            ("time to close a window", seconds(close)),
+            ("lines of a terminal", captured.to_string()),
+            ("bytes of an answer's messages", output.to_string()),
             ("time without a request", seconds(idle)),
             ("time to read a refusal", seconds(linger)),
             ("statuses and titles", rate(status)),
             ("spawns", rate(spawns)),
+            ("requests about agents", rate(family)),
             ("notes of refusals", rate(notes)),
         ]
     }

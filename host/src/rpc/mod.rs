@@ -8,6 +8,7 @@
 mod actions;
 mod answer;
 mod connection;
+mod family;
 mod json;
 mod latest;
 mod limits;
@@ -24,6 +25,7 @@ mod token;
 mod tests;
 
 pub use actions::{HostActions, Refusal, SpawnAgent};
+pub use family::{FamilyRequest, MergeRequest};
 pub use limits::{Limits, Rate};
 pub use listener::Listener;
 pub use server::Server;

@@ -170,6 +170,8 @@ async fn p49_damaged_lines_never_disturb_the_next() {
         r#"{"type":"SetStatus","status":"working","prompt":"é\u00e9"}"#,
         r#"{"type":"SpawnAgent","prompt":"","branch_name":null,"background":true,"request_id":"1"}"#,
         r#"{"type":"Exec","command":"x","args":["a",{"b":[1,2.5e3,-0]}]}"#,
+        r#"{"type":"Wait","names":["a","é"],"seconds":60}"#,
+        r#"{"type":"Merge","name":"a","into":"b","rebase":true,"cleanup":false}"#,
     ];
     let parts = ["{", "}", "\"", "\\u", "\\ud800", "[", ",", ":", "\u{0}", "1e9", "null", "\r", "é", " ", "\\"];
     let mut numbers = Numbers(0x5eed);

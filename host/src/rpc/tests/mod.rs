@@ -1,6 +1,7 @@
 //! The service as a guest meets it: the same bytes over a unix socket and over TCP.
 
 mod bounds;
+mod family;
 mod faults;
 mod memory;
 mod transcripts;
@@ -32,6 +33,9 @@ struct Fake {
     /// While a spawn with the prompt `wait` is under way.
     spawning: Notify,
     finish_spawn: Notify,
+    /// While a request about the agent `wait` is under way.
+    asking: Notify,
+    finish_asking: Notify,
     /// Spawns that were dropped before their end.
     dropped: Arc<Mutex<usize>>,
 }
@@ -85,6 +89,34 @@ impl HostActions for Fake {
             "panic" => panic!("as asked"),
             "refuse" => Err(Refusal::new(Code::Quota, "8 agents live already")),
             _ => Ok(()),
+        }
+    }
+
+    async fn family(&self, request: FamilyRequest) -> Result<Vec<String>, Refusal> {
+        self.called(format!("{request:?}"));
+        let name = match &request {
+            FamilyRequest::Status => "",
+            FamilyRequest::Wait { names, .. } => &names[0],
+            FamilyRequest::Merge(MergeRequest { name, .. }) => name,
+            FamilyRequest::Send { name, .. } | FamilyRequest::Capture { name, .. } | FamilyRequest::Close { name } => {
+                name
+            }
+        };
+        match name {
+            "" => Ok(vec!["[]".to_owned()]),
+            "three" => Ok(vec!["one\n\ttwo".to_owned(), String::new(), "a\u{1b}[31mb\u{202e}\r\nc".to_owned()]),
+            "long" => Ok(vec!["é\"\n".repeat(200_000), "x".repeat(1000)]),
+            "wait" => {
+                let unfinished = CountDrop(self.dropped.clone());
+                self.asking.notify_one();
+                self.finish_asking.notified().await;
+                std::mem::forget(unfinished);
+                Ok(vec!["[1]".to_owned()])
+            }
+            "hang" => std::future::pending().await,
+            "panic" => panic!("as asked"),
+            "refuse" => Err(Refusal::new(Code::NotFound, "no such agent\u{1b}[31m\nnever")),
+            _ => Ok(vec![]),
         }
     }
 

@@ -39,11 +39,11 @@ const TRANSCRIPTS: &[(&str, &str)] = &[
     ),
     // A bad request is answered in its place, and the connection goes on.
     (
-        "{\"token\":\"TOKEN\"}\n{\"type\":\"Nonsense\"}\nnonsense\n{\"type\":\"SetTitle\"}\n{\"type\":\"Close\",\"name\":\"x\"}\n{\"type\":\"Heartbeat\"}\n",
+        "{\"token\":\"TOKEN\"}\n{\"type\":\"Nonsense\"}\nnonsense\n{\"type\":\"SetTitle\"}\n{\"type\":\"Exec\",\"command\":\"x\",\"args\":[]}\n{\"type\":\"Heartbeat\"}\n",
         "{\"type\":\"Error\",\"message\":\"unknown request 'Nonsense'\",\"code\":\"unknown_type\"}\n\
          {\"type\":\"Error\",\"message\":\"not valid JSON: expected ident at line 1 column 2\",\"code\":\"malformed\"}\n\
          {\"type\":\"Error\",\"message\":\"field 'title' is missing\",\"code\":\"bad_field\"}\n\
-         {\"type\":\"Error\",\"message\":\"this host does not serve 'Close'\",\"code\":\"unsupported\"}\n\
+         {\"type\":\"Error\",\"message\":\"this host does not serve 'Exec'\",\"code\":\"unsupported\"}\n\
          {\"type\":\"Ok\"}\n",
     ),
     (
@@ -139,7 +139,7 @@ async fn p39_the_same_request_id_is_one_spawn_with_one_answer() {
 }
 
 #[tokio::test]
-async fn a_supervisor_that_cannot_spawn_says_so() {
+async fn a_supervisor_that_cannot_spawn_or_has_no_descendants_says_so() {
     struct Bare;
     #[async_trait]
     impl HostActions for Bare {
@@ -149,6 +149,9 @@ async fn a_supervisor_that_cannot_spawn_says_so() {
         async fn set_title(&self, _: Title) -> Result<(), Refusal> {
             Ok(())
         }
+    }
+    for request in [FamilyRequest::Status, FamilyRequest::Close { name: "x".into() }] {
+        assert_eq!(Bare.family(request).await.unwrap_err().code, Code::Unsupported);
     }
     let request = SpawnAgent { prompt: "x".into(), branch_name: None, background: false };
     assert_eq!(Bare.spawn_agent(request).await.unwrap_err().code, Code::Unsupported);
