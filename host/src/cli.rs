@@ -35,6 +35,25 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Have agents report what they do, by hooks in their own settings
+    ///
+    /// Each hook runs 'workmux set-window-status' with working, waiting or done, and does nothing where workmux is not
+    /// running the agent. The change is shown before you are asked. Without names: every agent whose settings are
+    /// there. Where 'sandbox.agent_config_dir' gives sandboxes settings of their own, these are changed too.
+    Setup {
+        /// The agents
+        #[arg(value_name = "AGENT", value_parser = crate::setup::AGENTS)]
+        agents: Vec<String>,
+        /// Take the hooks out again
+        #[arg(long)]
+        remove: bool,
+        /// Show the change, and make none
+        #[arg(long)]
+        dry_run: bool,
+        /// Do not ask
+        #[arg(short, long)]
+        yes: bool,
+    },
     /// Print a script that completes workmux commands when you press Tab
     ///
     /// For bash, in ~/.bashrc: source <(workmux completions bash). For zsh, in ~/.zshrc after compinit: source

@@ -14,6 +14,7 @@ pub(crate) use completions::{known_backends, usable_backends};
 
 use crate::cli::{Cli, Command};
 use crate::error::{Failure, USAGE, render};
+use crate::setup::{self, Setup};
 use crate::surroundings::Surroundings;
 
 /// Runs the program on these words (the first is its own name).
@@ -62,6 +63,9 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
             sandbox::run(args.command, &surroundings)
         }
         Command::Plugin(args) => plugin::run(args.command),
+        Command::Setup { agents, remove, dry_run, yes } => {
+            setup::setup(Setup { agents, remove, dry_run, yes }, &Surroundings::read()?)
+        }
         Command::Completions { shell } => completions::script(shell),
         Command::Doctor { json } => crate::doctor::run(json),
         Command::CheckBackend { name } => {
