@@ -63,3 +63,15 @@ pub fn ask(prompt: &str) -> Option<String> {
 pub fn print(text: &str) {
     result(&format!("{}\n", text.trim_end_matches('\n')));
 }
+
+/// Standard error as another program's output.
+pub fn standard_error() -> io::Result<std::os::fd::OwnedFd> {
+    use std::os::fd::AsFd as _;
+    io::stderr().as_fd().try_clone_to_owned()
+}
+
+/// Prints a result that need not be text.
+pub fn raw(bytes: &[u8]) {
+    let mut out = io::stdout().lock();
+    let _closed = out.write_all(bytes).and_then(|()| out.flush());
+}

@@ -182,7 +182,14 @@ impl Loaded {
     /// Writes what holds now into a new private file in `dir`, a directory of this user's alone (mode 0700), and
     /// returns its path for [`Sources::frozen`].
     pub fn freeze(&self, dir: &Path) -> io::Result<PathBuf> {
-        frozen::write(dir, &self.config, self.project_file())
+        self.freeze_with(dir, |_| {})
+    }
+
+    /// As [`Self::freeze`], with what was decided since: flags, the backend chosen, its merged table.
+    pub fn freeze_with(&self, dir: &Path, decide: impl FnOnce(&mut Config)) -> io::Result<PathBuf> {
+        let mut config = self.config.clone();
+        decide(&mut config);
+        frozen::write(dir, &config, self.project_file())
     }
 
     fn assemble(&mut self) -> Result<(), ConfigError> {

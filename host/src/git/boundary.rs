@@ -120,6 +120,11 @@ impl Boundary {
         Ok(Self { private, run: run_id.to_owned(), live, recovered, mounts })
     }
 
+    /// Whether this worktree has a private git dir: of live runs, or of one that crashed.
+    pub fn exists(state_root: &Path, worktree: &Path) -> bool {
+        Private::exists(&Layout::of(state_root, worktree))
+    }
+
     /// What [`Self::enter`] imported on behalf of a crashed run.
     pub fn recovered(&self) -> Option<&Imported> {
         self.recovered.as_ref()

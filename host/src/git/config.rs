@@ -36,6 +36,12 @@ impl Effective {
         Ok(effective)
     }
 
+    /// Every section with a name of its own, once: `filter` and `lfs`.
+    pub(super) fn named(&self) -> BTreeSet<(&str, &str)> {
+        let all = self.shared.iter().chain(&self.worktree);
+        all.filter_map(|s| Some((s.section.as_str(), s.subsection.as_deref()?))).collect()
+    }
+
     /// Where the user's own ignore patterns are.
     pub(super) fn excludes_file(&self) -> Option<PathBuf> {
         let home = std::env::var_os("HOME").map(PathBuf::from);

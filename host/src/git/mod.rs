@@ -11,6 +11,7 @@ mod apply;
 mod arrive;
 mod base;
 mod boundary;
+mod checkouts;
 mod command;
 mod config;
 mod config_file;
@@ -44,6 +45,7 @@ mod version;
 mod watch;
 
 pub use boundary::{Boundary, GitMount, Imported, RefConflict, RefUpdate};
+pub use checkouts::Checkout;
 pub use command::{GitCommand, program, search_path};
 pub use error::GitError;
 pub use oid::{ObjectFormat, Oid, is_plain_ref_name, is_ref_name};

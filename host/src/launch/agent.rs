@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use color_eyre::eyre::{Result, WrapErr as _};
 use workmux_plugin_api::{Purpose, Word};
 
+use super::Wish;
 use crate::agents::{self, Agent};
 use crate::config::Config;
 use crate::config::types::EnvValue;
@@ -29,10 +30,10 @@ pub(super) struct Command {
 }
 
 /// The user's words, or else the configured agent (as text of a shell) or a shell.
-pub(super) fn command(purpose: Purpose, words: Vec<OsString>, config: &Config, surroundings: &Surroundings) -> Command {
-    let configured = config.agent();
-    let resolve = |program: &str| resolve(program, &surroundings.search_path);
-    let row = agents::row(agents::name_of(configured, &config.agents, &resolve));
+pub(super) fn command(wish: &Wish, config: &Config, surroundings: &Surroundings) -> Command {
+    let (purpose, words, task) = (wish.purpose, wish.command.clone(), wish.task.as_ref());
+    let configured = task.and_then(|task| task.agent.as_deref()).unwrap_or_else(|| config.agent());
+    let row = row(configured, config, surroundings);
     let entry = config.agents.get(configured);
     let env = entry
         .map(|entry| entry.env.iter().filter_map(|(name, value)| Some((name.clone(), variable(value)?))).collect())
@@ -40,6 +41,13 @@ pub(super) fn command(purpose: Purpose, words: Vec<OsString>, config: &Config, s
     if let Some(first) = words.first() {
         let program = first.to_str().map(str::to_owned);
         return Command { program, argv: words, row, env };
+    }
+    if let Some(task) = task {
+        let program = agents::program_of(&task.text);
+        let mut argv: Vec<OsString> =
+            vec!["sh".into(), "-c".into(), format!("{} \"$@\"", directly(&task.text)).into(), "sh".into()];
+        argv.extend(task.words.iter().map(OsString::from));
+        return Command { argv, program, row, env };
     }
     if purpose == Purpose::Shell {
         return Command { argv: vec!["bash".into()], program: Some("bash".into()), row, env };
@@ -50,14 +58,23 @@ pub(super) fn command(purpose: Purpose, words: Vec<OsString>, config: &Config, s
         text.push(' ');
         text.push_str(&crate::text::quote(argument.as_ref()));
     }
-    // `exec`: the agent gets signals and the terminal itself, no shell of ours in between.
-    let simple = !text.contains([';', '&', '|', '\n', '(', ')', '<', '>', '`'])
-        && agents::program_of(&text).is_some_and(|p| text.trim_start().starts_with(p.as_str()));
-    let text = if simple { format!("exec {text}") } else { text };
-    Command { argv: vec!["sh".into(), "-c".into(), text.into()], program, row, env }
+    Command { argv: vec!["sh".into(), "-c".into(), directly(&text).into()], program, row, env }
 }
 
-fn variable(value: &EnvValue) -> Option<Word> {
+/// The row of a configured agent.
+pub(crate) fn row(configured: &str, config: &Config, surroundings: &Surroundings) -> &'static Agent {
+    let resolve = |program: &str| resolve(program, &surroundings.search_path);
+    agents::row(agents::name_of(configured, &config.agents, &resolve))
+}
+
+/// With `exec` where it is one program: it gets signals and the terminal itself, no shell of ours in between.
+pub(crate) fn directly(text: &str) -> String {
+    let simple = !text.contains([';', '&', '|', '\n', '(', ')', '<', '>', '`'])
+        && agents::program_of(text).is_some_and(|p| text.trim_start().starts_with(p.as_str()));
+    if simple { format!("exec {text}") } else { text.to_owned() }
+}
+
+pub(crate) fn variable(value: &EnvValue) -> Option<Word> {
     match value {
         EnvValue::Text(text) => Some(text.as_str().into()),
         EnvValue::FromEnv { from_env } => std::env::var_os(from_env).map(Into::into),

@@ -70,7 +70,7 @@ async fn join(
     surroundings: &Surroundings,
 ) -> Result<Status> {
     let config = place.config()?.clone();
-    let command = agent::command(Purpose::Shell, wish.command, &config, surroundings);
+    let command = agent::command(&wish, &config, surroundings);
     let instance = record.instance.clone().unwrap_or_default();
     let sockets = directory.join("sock");
     let name = format!("exec-{}", &runs::new_id()?[..16]);
@@ -111,6 +111,7 @@ async fn join(
         ..Start::default()
     };
     let job = Job {
+        typing: None,
         how,
         first_process: Some(FirstProcess { door, start }),
         terminal,

@@ -35,7 +35,7 @@ pub(super) async fn show(wish: Wish, place: Place, chosen: Chosen<'_>, surroundi
     let request = RouteRequest { settings: settings.value.clone() };
     let route = backend.rpc_route(request, false).await.map_err(|e| from_backend(&e))?;
     let route = reach::route(route, &config);
-    let command = agent::command(wish.purpose, wish.command, &config, surroundings);
+    let command = agent::command(&wish, &config, surroundings);
 
     let temporary = tempfile::tempdir().wrap_err("cannot make a temporary directory")?;
     let state = temporary.path();

@@ -5,7 +5,7 @@
 //! behind; and whatever happens, the end runs: RPC drains, git is imported, the backend releases, the record goes.
 
 mod actions;
-mod agent;
+pub(crate) mod agent;
 mod attach;
 mod dry_run;
 mod failed;
@@ -22,6 +22,7 @@ mod session;
 mod settings;
 pub mod survey;
 mod told;
+pub(crate) mod typing;
 mod wanted;
 
 use std::ffi::OsString;
@@ -56,6 +57,23 @@ pub struct Wish {
     pub backend: Option<String>,
     /// Show, do not run.
     pub dry_run: bool,
+    /// For the pane of a worktree that was made here.
+    pub task: Option<Task>,
+}
+
+/// A command of a worktree's pane. Its configuration is the one that was frozen when the worktree was made.
+#[derive(Debug)]
+pub struct Task {
+    /// The worktree's directory of records.
+    pub directory: PathBuf,
+    /// The agent it is, where it is one: a name of `agents` or of the agents table, or a shell string.
+    pub agent: Option<String>,
+    /// A shell string.
+    pub text: String,
+    /// Words after it, which no shell reads.
+    pub words: Vec<String>,
+    /// Its status is the worktree's.
+    pub leads: bool,
 }
 
 /// Configuration that starting a sandbox needs.
@@ -152,10 +170,11 @@ fn locate(wish: &Wish, surroundings: &Surroundings) -> Result<Place> {
             "give a directory of that worktree, or another --worktree-root",
         ));
     }
-    let mut loaded = config::load(&sources(&cwd, Some(&repository), surroundings))?;
     let can_ask = crate::ui::can_ask() && !wish.dry_run;
-    settings::with_approvals(surroundings, Some(&repository), can_ask, |approvals| loaded.approve(&NEEDED, approvals))?;
-    tell(&loaded);
+    let loaded = match &wish.task {
+        Some(task) => config::load(&Sources { frozen: Some(task.directory.join("config.json")), ..Sources::default() })?,
+        None => configuration(&cwd, &repository, Given::default(), &NEEDED, can_ask, surroundings)?,
+    };
     for unserved in config::later::unserved(loaded.config(&NEEDED)?) {
         if unserved.restricting {
             return Err(Report::msg(unserved.message).wrap_err("the sandbox is not started"));
@@ -165,12 +184,61 @@ fn locate(wish: &Wish, surroundings: &Surroundings) -> Result<Place> {
     Ok(Place { repository, cwd, loaded })
 }
 
+/// What the command line says of the configuration.
+#[derive(Debug, Default)]
+pub(crate) struct Given {
+    /// A file instead of the project's.
+    pub explicit: Option<PathBuf>,
+    /// Values by key.
+    pub command_line: std::collections::BTreeMap<String, serde_json::Value>,
+}
+
+/// The configuration in force at `cwd`, with what the project needs the user's word for settled and what is wrong with it
+/// printed.
+pub(crate) fn configuration(
+    cwd: &Path,
+    repository: &Repository,
+    given: Given,
+    needed: &[&str],
+    can_ask: bool,
+    surroundings: &Surroundings,
+) -> Result<Loaded> {
+    let Given { explicit, command_line } = given;
+    let mut loaded = config::load(&Sources { explicit, command_line, ..sources(cwd, Some(repository), surroundings) })?;
+    settings::with_approvals(surroundings, Some(repository), can_ask, |approvals| loaded.approve(needed, approvals))?;
+    tell(&loaded, needed);
+    Ok(loaded)
+}
+
+/// A backend and its merged table, as a worktree's panes will use them.
+pub(crate) struct Pinned {
+    /// The backend's name.
+    pub backend: String,
+    /// Its table.
+    pub table: serde_json::Value,
+}
+
+/// Chooses the backend for a worktree's panes and settles its table, so that they need not ask.
+pub(crate) fn pin(
+    loaded: &Loaded,
+    needed: &[&str],
+    repository: &Repository,
+    backend: Option<&str>,
+    can_ask: bool,
+    surroundings: &Surroundings,
+) -> Result<Pinned> {
+    let registry = registry()?;
+    let chosen = routing::choose(&registry, loaded.config(needed)?, backend)?;
+    let table = settings::table(chosen.manifest(), loaded, surroundings, repository, can_ask)?;
+    Ok(Pinned { backend: chosen.name().to_owned(), table: table.merged })
+}
+
 /// Prints what is wrong with the files and what of the project's is not used.
-fn tell(loaded: &Loaded) {
+fn tell(loaded: &Loaded, needed: &[&str]) {
     for warning in loaded.warnings() {
         crate::ui::warning(&warning.to_string());
     }
-    for refusal in loaded.refusals(&NEEDED) {
+    for refusal in loaded.refusals(needed) {
         crate::ui::warning(&refusal.to_string());
     }
 }
@@ -185,6 +253,11 @@ fn sources(cwd: &Path, repository: Option<&Repository>, surroundings: &Surroundi
         xdg_config_home: Some(surroundings.config_home.clone()),
         ..Sources::default()
     }
+}
+
+/// Keeps a line in the log for a run.
+pub(crate) fn log_of(state: &Path, run: &str, line: &str) {
+    log::Log::new(state, run).line(line);
 }
 
 /// The installed backends.

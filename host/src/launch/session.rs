@@ -14,6 +14,7 @@ use workmux_plugin_api::{
 };
 
 use super::actions::Actions;
+use super::typing;
 use super::agent::{self, Command};
 use super::failed::Failed;
 use super::guest_paths::GuestPaths;
@@ -33,6 +34,7 @@ use crate::runs::{self, ProcessIdentity, Record, Run};
 use crate::spec::{self, GitPart, Parts, Rpc};
 use crate::supervisor::{self, FirstProcess, Interrupted, Job, Observer, Reaping, Signals, Status, Unstarted};
 use crate::surroundings::Surroundings;
+use crate::worktrees::Family;
 
 /// What RPC gets at the end to finish answering.
 const DRAIN: Duration = Duration::from_secs(1);
@@ -69,7 +71,7 @@ async fn pull(place: &Place, chosen: &Chosen<'_>, surroundings: &Surroundings) -
     let work = async {
         let answer = backend.settings(settings::request(&table)).await.map_err(|e| from_backend(&e))?;
         let settings = settings::accepted(chosen.name(), &table, answer)?;
-        let row = agent::command(Purpose::Agent, Vec::new(), config, surroundings).row;
+        let row = agent::row(config.agent(), config, surroundings);
         let request =
             ImageRequest { settings: settings.value, image: config.sandbox.image.clone(), agent: row.name.to_owned() };
         let image = backend.image(request.clone()).await.map_err(|e| from_backend(&e))?;
@@ -92,7 +94,7 @@ async fn begin_and_end(
     let config = place.config()?.clone();
     let table =
         settings::table(chosen.manifest(), &place.loaded, surroundings, &place.repository, crate::ui::can_ask())?;
-    let command = agent::command(wish.purpose, wish.command.clone(), &config, surroundings);
+    let command = agent::command(wish, &config, surroundings);
     let about = failed::About { image: config.sandbox.image.clone(), agent: command.row.name };
 
     // The boundary is the longest step and needs nothing of the backend: it is made beside the rest.
@@ -125,7 +127,7 @@ async fn begin_and_end(
         Ok(Err(report)) => Err(report),
         Ok(Ok((settings, route))) => {
             stage.settings = settings;
-            stage.play(wish.purpose, route, place, &config, command, surroundings, run_id, mounted, signals).await
+            stage.play(wish, route, place, table.merged, &config, command, surroundings, run_id, mounted, signals).await
         }
     };
     let outcome = match outcome {
@@ -182,9 +184,10 @@ impl Stage {
     #[expect(clippy::too_many_arguments, reason = "one call, at one place")]
     async fn play(
         &mut self,
-        purpose: Purpose,
+        wish: &Wish,
         route: Route,
         place: &Place,
+        table: serde_json::Value,
         config: &Config,
         command: Command,
         surroundings: &Surroundings,
@@ -192,12 +195,17 @@ impl Stage {
         mounted: bool,
         mut signals: Signals,
     ) -> Result<Status> {
+        let purpose = wish.purpose;
         let record = record(&run_id, purpose, &self.name, place, &self.settings, &route);
         let run = Run::begin(&surroundings.state, record).wrap_err("cannot record the run")?;
         let (sockets, scratch, directory) = (run.sockets(), run.scratch(), run.directory().to_owned());
         self.run = Some(run);
         let log = Log::new(&surroundings.state, &run_id);
-        place.loaded.freeze(&directory).wrap_err("cannot keep a copy of the configuration")?;
+        let (backend_name, frozen_table) = (self.name.clone(), table);
+        let frozen = place.loaded.freeze_with(&directory, move |config| {
+            config.sandbox.tables.insert(backend_name, frozen_table);
+        });
+        let frozen = frozen.wrap_err("cannot keep a copy of the configuration")?;
 
         let guest_program = guest_program::find(surroundings)?;
         let paths = GuestPaths::new(mounted, &sockets, &guest_program, &directory)?;
@@ -206,12 +214,18 @@ impl Stage {
             let token = Token::fresh().wrap_err("cannot make a token")?;
             let secret = token.reveal().to_owned();
             let (listener, address) = reach::rpc(&route, &sockets).await?;
-            let actions = Arc::new(Actions::new(config, log.clone()));
-            Some((Server::start(listener, token, actions, Limits::default()), secret, address))
+            let record = wish.task.as_ref().map(|task| task.directory.clone());
+            let family = Family::new(&run_id, record, &place.repository, frozen, &self.name, surroundings);
+            let actions = Arc::new(Actions::new(config, log.clone(), wish.task.as_ref(), family));
+            let server = Server::start(listener, token, Arc::clone(&actions) as _, Limits::default());
+            Some((server, secret, address, actions))
         } else {
             None
         };
         self.entered(&mut signals).await?;
+        if let (Some((.., actions)), Some((boundary, _))) = (&server, &self.boundary) {
+            actions.family().imported_by(boundary);
+        }
         let parts = Parts {
             git: self.git_parts(),
             extra: extra_mounts(config, surroundings),
@@ -254,7 +268,7 @@ impl Stage {
         };
         let how = signals.unless_interrupted(self.backend.exec(exec)).await?.map_err(|e| from_backend(&e))?;
         let identity = self.boundary.as_ref().map(|(_, identity)| identity.clone()).unwrap_or_default();
-        let rpc = server.as_ref().map(|(_, token, address)| Rpc { token, address: address.clone() });
+        let rpc = server.as_ref().map(|(_, token, address, _)| Rpc { token, address: address.clone() });
         let relay = rpc.as_ref().is_some_and(|rpc| rpc.address.is_none());
         let variables = variables(place, config, &command, &instance, &identity, rpc, paths.bin());
         let start = Start {
@@ -288,8 +302,13 @@ impl Stage {
             })
         });
         let verified = verified(self.backend.clone(), &how, &started, &self.settings, &instance);
+        let typing = match &wish.task {
+            Some(_) if terminal => Some(typing::listen(&directory).wrap_err("cannot listen for what is typed")?),
+            _ => None,
+        };
         let job = Job {
             how,
+            typing: typing.as_ref().map(typing::Listener::typing),
             first_process: Some(FirstProcess { door, start }),
             terminal,
             tool_environment: self.backend.tool_environment(),
@@ -314,8 +333,9 @@ impl Stage {
         if let Some(aging) = aging {
             aging.abort();
         }
-        if let Some((server, ..)) = server {
+        if let Some((server, .., actions)) = server {
             server.drain(DRAIN).await;
+            actions.end().await;
         }
         if let Some(imports) = imports {
             imports.end().await;

@@ -124,7 +124,7 @@ impl<'a> Survey<'a> {
         };
         let defaults = Config::default();
         let config = self.config().unwrap_or(&defaults);
-        let agent = agent::command(Purpose::Agent, Vec::new(), config, self.surroundings).row.name.to_owned();
+        let agent = agent::row(config.agent(), config, self.surroundings).name.to_owned();
         Ok(CheckRequest { settings: settings.value, image: config.sandbox.image.clone(), agent })
     }
 

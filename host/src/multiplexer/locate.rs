@@ -39,6 +39,21 @@ impl Location {
         }
     }
 
+    /// A pane of the server that listens there.
+    pub fn at(socket: &std::path::Path, pane: &str) -> Result<Self, String> {
+        Self::new(socket.to_str().unwrap_or_default().to_owned(), None, pane.to_owned())
+    }
+
+    /// The multiplexer's socket.
+    pub fn socket(&self) -> &std::path::Path {
+        &self.socket
+    }
+
+    /// The pane.
+    pub fn pane(&self) -> &str {
+        &self.pane
+    }
+
     fn new(socket: String, server: Option<u32>, pane: String) -> Result<Self, String> {
         let socket = PathBuf::from(socket);
         if !socket.is_absolute() {

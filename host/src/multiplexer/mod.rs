@@ -2,17 +2,20 @@
 //!
 //! [`RunWindow`] is what the supervisor holds. [`Multiplexer`] is what one multiplexer can do, as blocking calls with a
 //! deadline; `tmux` is the only one so far. Status and title are decoration: where they cannot be shown the run goes
-//! on, and [`Shown`] says why. Opening, closing and typing into windows will be further verbs of the same trait.
+//! on, and [`Shown`] says why. Windows for worktrees are opened, found, typed into, read and closed by the same trait;
+//! which worktree has which window is `worktrees`' knowledge.
 
 mod locate;
 mod status;
 mod tmux;
 mod window;
+mod windows;
 
 pub use locate::Location;
 pub use status::{Icons, Status, Title};
 pub use tmux::Tmux;
 pub use window::{RunWindow, Shown};
+pub use windows::{Command, NewPane, NewWindow, Opened, Where};
 
 use crate::tool::ToolError;
 
@@ -70,6 +73,30 @@ pub trait Multiplexer: Send + Sync {
 
     /// Names the window this pane is in.
     fn name_window(&self, pane: &Pane, title: &Title) -> Result<(), MultiplexerError>;
+
+    /// Opens a window, or a session, that nobody looks at yet, and marks it with its token.
+    fn open(&self, window: &NewWindow) -> Result<Opened, MultiplexerError>;
+
+    /// Divides a pane; answers the new one's name.
+    fn split(&self, pane: &str, new: &NewPane) -> Result<String, MultiplexerError>;
+
+    /// Makes a pane its window's current one, `zoom` = over all others.
+    fn focus(&self, pane: &str, zoom: bool) -> Result<(), MultiplexerError>;
+
+    /// Makes a window its session's current one; `switch` = and shows its session to the user.
+    fn select(&self, window: &str, switch: bool) -> Result<(), MultiplexerError>;
+
+    /// All windows that have a token: token and name, in the multiplexer's order.
+    fn windows(&self) -> Result<Vec<(String, String)>, MultiplexerError>;
+
+    /// Types a text into a pane, and the Return key.
+    fn paste(&self, pane: &Pane, text: &str) -> Result<(), MultiplexerError>;
+
+    /// What a pane shows: the last lines, with what has scrolled away.
+    fn capture(&self, pane: &Pane, lines: u32) -> Result<String, MultiplexerError>;
+
+    /// Closes a window with all its panes; what runs in them is told as when a terminal goes.
+    fn close(&self, window: &str) -> Result<(), MultiplexerError>;
 }
 
 /// Whether `text` is the sign and a number, as tmux names what it has (`%3`, `@1`): nothing that it would interpret.

@@ -29,6 +29,16 @@ impl Status {
         .find_map(|(name, status)| word.eq_ignore_ascii_case(name).then_some(status))
     }
 
+    /// As records keep it; empty = nothing to keep.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Working => "working",
+            Self::Waiting => "waiting",
+            Self::Done => "done",
+            Self::Clear | Self::Register => "",
+        }
+    }
+
     /// Whether its icon is for the user to see once, and gone when the pane has been looked at.
     pub fn until_seen(self) -> bool {
         matches!(self, Self::Waiting | Self::Done)

@@ -133,6 +133,11 @@ pub fn live(state: &Path) -> Vec<(PathBuf, Record)> {
     all
 }
 
+/// Where the run with this id keeps its things.
+pub fn directory(state: &Path, run: &str) -> PathBuf {
+    state.join("runs").join(run)
+}
+
 fn directories(state: &Path) -> Vec<PathBuf> {
     fs::read_dir(state.join("runs"))
         .map(|entries| entries.filter_map(|e| Some(e.ok()?.path())).filter(|p| is_run_id(p)).collect())

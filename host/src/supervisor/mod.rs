@@ -17,8 +17,10 @@ mod session;
 mod signals;
 mod status;
 mod terminal;
+mod typing;
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use color_eyre::eyre::{Report, Result, WrapErr as _};
@@ -38,6 +40,7 @@ use signals::Sudden;
 pub use signals::{Interrupted, Signals};
 pub use status::{Status, Unstarted};
 pub use terminal::{is_interactive, terminal_size};
+pub use typing::{MOST as MOST_TYPED, Typing};
 
 /// How long the first process may take to report. Container engines need a while on a cold machine.
 const FIRST_PROCESS: Duration = Duration::from_secs(120);
@@ -58,6 +61,8 @@ pub struct Job {
     pub terminal: bool,
     /// Variables for the backend's programs, besides those of the plan.
     pub tool_environment: Vec<(std::ffi::OsString, std::ffi::OsString)>,
+    /// What somebody else than the user types for the command, where it has a terminal.
+    pub typing: Option<Arc<Typing>>,
     /// For messages.
     pub backend: String,
     /// A reason to end everything at once, without grace, should one come up.
@@ -122,7 +127,7 @@ async fn begin(job: Job) -> Result<Begun> {
         }
         Exec::Session(session) => (None, Running::session(session, terminal.as_ref())?),
     };
-    let pump = terminal.map(Pump::start).transpose()?;
+    let pump = terminal.map(|terminal| Pump::start(terminal, job.typing)).transpose()?;
     let guest = job.first_process.map(|f| Guest::new(f.door, f.start));
     Ok(Begun { signals, plan, running, pump, guest, environment, backend: job.backend, stop: job.stop })
 }

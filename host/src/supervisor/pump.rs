@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 
 use super::child::Running;
 use super::terminal::{Terminal, UserTerminal, set_size};
+use super::typing::{Listening, Typing};
 
 /// Typed but not yet read by the guest; beyond this the user's keys wait in the terminal.
 const MAX_INPUT: usize = 64 * 1024;
@@ -32,8 +33,8 @@ pub(super) struct Pump {
 }
 
 impl Pump {
-    /// Puts the user's terminal into raw mode and starts carrying.
-    pub(super) fn start(terminal: Terminal) -> Result<Self> {
+    /// Puts the user's terminal into raw mode and starts carrying. `typing` = what else is typed for the guest.
+    pub(super) fn start(terminal: Terminal, typing: Option<Arc<Typing>>) -> Result<Self> {
         let (user, master) = terminal.into_ends();
         let flags = OFlag::from_bits_retain(fcntl(&master, FcntlArg::F_GETFL)?);
         fcntl(&master, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
@@ -43,7 +44,7 @@ impl Pump {
         user.raw().wrap_err("cannot put the terminal into raw mode")?;
         let thread = std::thread::Builder::new().name("terminal".into()).spawn({
             let (master, stop, hangup) = (Arc::clone(&master), Arc::clone(&stop), Arc::clone(&hangup));
-            move || carry(&master, &stop, &hangup)
+            move || carry(&master, &stop, &hangup, typing.as_deref())
         })?;
         Ok(Self { user: Some(user), master, stop, hangup, thread: Some(thread) })
     }
@@ -93,8 +94,9 @@ pub(super) async fn hung_up(pump: Option<&Pump>) {
     }
 }
 
-fn carry(master: &OwnedFd, stop: &EventFd, hangup: &Notify) {
+fn carry(master: &OwnedFd, stop: &EventFd, hangup: &Notify, typing: Option<&Typing>) {
     let (stdin, stdout) = (io::stdin(), io::stdout());
+    let mut listening = Listening::default();
     let (mut input, mut keys_open, mut screen_open) = (Vec::new(), true, true);
     let mut chunk = vec![0; 64 * 1024];
     loop {
@@ -102,20 +104,29 @@ fn carry(master: &OwnedFd, stop: &EventFd, hangup: &Notify) {
         if !input.is_empty() {
             to_guest |= PollFlags::POLLOUT;
         }
-        let keys = if keys_open && input.len() < MAX_INPUT { PollFlags::POLLIN } else { PollFlags::empty() };
-        let mut fds = [
-            PollFd::new(stop.as_fd(), PollFlags::POLLIN),
-            PollFd::new(master.as_fd(), to_guest),
-            PollFd::new(stdin.as_fd(), keys),
-        ];
+        let room = input.len() < MAX_INPUT;
+        let mut fds = vec![PollFd::new(stop.as_fd(), PollFlags::POLLIN), PollFd::new(master.as_fd(), to_guest)];
         // Without wish for its keys a hung-up terminal would wake us for ever.
-        let watched = if keys.is_empty() { &mut fds[..2] } else { &mut fds[..] };
-        match poll(watched, PollTimeout::NONE) {
+        let keys = (room && keys_open).then(|| {
+            fds.push(PollFd::new(stdin.as_fd(), PollFlags::POLLIN));
+            fds.len() - 1
+        });
+        let sent = typing.filter(|_| room).map(|typing| {
+            fds.push(PollFd::new(typing.wake(), PollFlags::POLLIN));
+            fds.len() - 1
+        });
+        match poll(&mut fds, PollTimeout::NONE) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(_) => return,
         }
         let ready = |i: usize| fds[i].revents().unwrap_or(PollFlags::empty());
-        let (stopped, guest, typed) = (!ready(0).is_empty(), ready(1), ready(2));
+        let (stopped, guest) = (!ready(0).is_empty(), ready(1));
+        let typed = keys.map_or(PollFlags::empty(), ready);
+        if let Some(typing) = typing
+            && sent.is_some_and(|i| !ready(i).is_empty())
+        {
+            typing.take(&mut input, MAX_INPUT);
+        }
         if guest.contains(PollFlags::POLLOUT) {
             match write(master, &input) {
                 Ok(n) => drop(input.drain(..n)),
@@ -128,6 +139,9 @@ fn carry(master: &OwnedFd, stop: &EventFd, hangup: &Notify) {
                 // An end that nobody holds open is the guest's last word.
                 Ok(0) | Err(Errno::EIO) => return,
                 Ok(n) if screen_open => {
+                    if let Some(typing) = typing {
+                        listening.printed(&chunk[..n], typing);
+                    }
                     if show(stdout.as_fd(), &chunk[..n]).is_err() {
                         screen_open = false;
                         hangup.notify_one();

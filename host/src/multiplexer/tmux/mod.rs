@@ -1,19 +1,22 @@
 //! tmux: statuses as window and pane options, titles as window names.
 //!
 //! Guest text reaches tmux in one place, [`Multiplexer::name_window`], cleaned and as an argument of its own: tmux
-//! expands formats in a new window name. Everything else it is given comes from the user's configuration or is fixed.
+//! expands formats in a new window name. A new window is called by a slug and the user's prefix. Everything else it is given comes from the user's configuration or is fixed.
 
 mod command;
 mod status_line;
+mod windows;
 
 #[cfg(test)]
 mod tests;
 
-use super::{Location, Multiplexer, MultiplexerError, Pane, Title, is_name};
+use super::{Location, Multiplexer, MultiplexerError, NewPane, NewWindow, Opened, Pane, Title, is_name};
 use command::Batch;
 
 /// Window option: the icon the status line shows.
 const WINDOW_STATUS: &str = "@workmux_status";
+/// Window option: whose window it is.
+const TOKEN: &str = "@workmux_token";
 /// Pane option: this pane's own icon.
 const PANE_STATUS: &str = "@workmux_pane_status";
 /// Pane option: the icon that goes when the pane is seen.
@@ -150,6 +153,40 @@ impl Multiplexer for Tmux {
             .add(["rename-window", "-t", &pane.window, "--", title.as_str()])
             .run()
             .map(drop)
+    }
+
+    fn open(&self, window: &NewWindow) -> Result<Opened, MultiplexerError> {
+        windows::open(self, window)
+    }
+
+    fn split(&self, pane: &str, new: &NewPane) -> Result<String, MultiplexerError> {
+        windows::split(self, pane, new)
+    }
+
+    fn focus(&self, pane: &str, zoom: bool) -> Result<(), MultiplexerError> {
+        let batch = self.batch().add(["select-pane", "-t", pane]);
+        let batch = if zoom { batch.add(["resize-pane", "-Z", "-t", pane]) } else { batch };
+        batch.run().map(drop)
+    }
+
+    fn select(&self, window: &str, switch: bool) -> Result<(), MultiplexerError> {
+        windows::select(self, window, switch)
+    }
+
+    fn windows(&self) -> Result<Vec<(String, String)>, MultiplexerError> {
+        windows::windows(self)
+    }
+
+    fn paste(&self, pane: &Pane, text: &str) -> Result<(), MultiplexerError> {
+        windows::paste(self.ours(pane)?, pane, text)
+    }
+
+    fn capture(&self, pane: &Pane, lines: u32) -> Result<String, MultiplexerError> {
+        windows::capture(self.ours(pane)?, pane, lines)
+    }
+
+    fn close(&self, window: &str) -> Result<(), MultiplexerError> {
+        self.batch().add(["kill-window", "-t", window]).run().map(drop)
     }
 }
 

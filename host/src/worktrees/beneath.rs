@@ -1,0 +1,211 @@
+//! Files below a directory that a guest may have filled: no link is followed on the way, and nothing outside is reached,
+//! whatever is swapped while we look (P9, P11).
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Component, Path, PathBuf};
+
+use nix::dir::Dir;
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, open, openat2, readlinkat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstatat, mkdirat};
+use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
+
+/// An open directory. What happens to its path does not matter any more.
+#[derive(Debug)]
+pub(crate) struct Root(OwnedFd);
+
+/// What stands at a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+    /// A link, wherever it leads.
+    Link,
+    /// Nothing to copy.
+    Other,
+}
+
+impl Root {
+    /// Opens a directory that is no link itself.
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        Ok(Self(open(path, OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW, Mode::empty())?))
+    }
+
+    fn at(&self, path: &Path, flags: OFlag, mode: Mode) -> io::Result<OwnedFd> {
+        let mut how = OpenHow::new().flags(flags | OFlag::O_CLOEXEC | OFlag::O_NOCTTY);
+        if flags.contains(OFlag::O_CREAT) {
+            how = how.mode(mode);
+        }
+        if !crate::mutant::off("p9_beneath") {
+            how = how.resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS);
+        }
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        loop {
+            match openat2(&self.0, path, how) {
+                // Somebody renames things at this moment.
+                Err(Errno::EAGAIN | Errno::EINTR) => {}
+                opened => return Ok(opened?),
+            }
+        }
+    }
+
+    /// A directory below this one.
+    pub(crate) fn directory(&self, path: &Path) -> io::Result<Self> {
+        Ok(Self(self.at(path, OFlag::O_DIRECTORY, Mode::empty())?))
+    }
+
+    /// The same, made with all above it where it is missing.
+    pub(crate) fn make_directory(&self, path: &Path) -> io::Result<Self> {
+        let mut here = self.directory(Path::new(""))?;
+        for part in path.components() {
+            let Component::Normal(name) = part else { return Err(outside(path)) };
+            match mkdirat(&here.0, name, Mode::from_bits_truncate(0o755)) {
+                Ok(()) | Err(Errno::EEXIST) => {}
+                Err(e) => return Err(e.into()),
+            }
+            here = here.directory(Path::new(name))?;
+        }
+        Ok(here)
+    }
+
+    /// The directory that `path` is in, made where it is missing, and its last name.
+    fn parent<'a>(&self, path: &'a Path) -> io::Result<(Self, &'a OsStr)> {
+        let name = path.file_name().ok_or_else(|| outside(path))?;
+        Ok((self.make_directory(path.parent().unwrap_or(Path::new("")))?, name))
+    }
+
+    /// What stands at this name right below; nothing where there is nothing.
+    pub(crate) fn kind(&self, name: &OsStr) -> io::Result<Option<Kind>> {
+        match fstatat(&self.0, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Ok(found) => Ok(Some(kind_of(&found))),
+            Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// The names in this directory, sorted.
+    pub(crate) fn names(&self) -> io::Result<Vec<OsString>> {
+        let mut names = Vec::new();
+        for found in Dir::from_fd(self.directory(Path::new(""))?.0)?.iter() {
+            let found = found?;
+            let name = OsStr::from_bytes(found.file_name().to_bytes());
+            if name != "." && name != ".." {
+                names.push(name.to_owned());
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    /// A regular file to read. A pipe in its place does not hold us up.
+    pub(crate) fn read(&self, path: &Path) -> io::Result<File> {
+        let file = File::from(self.at(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW, Mode::empty())?);
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::other("it is not a regular file"));
+        }
+        Ok(file)
+    }
+
+    /// Where a link leads, as it says itself.
+    pub(crate) fn link(&self, name: &OsStr) -> io::Result<PathBuf> {
+        Ok(readlinkat(&self.0, name)?.into())
+    }
+
+    /// A new file with this content; directories are made. What stands there already stays.
+    pub(crate) fn write_new(&self, path: &Path, mode: u32, content: &mut dyn io::Read) -> io::Result<()> {
+        let (parent, name) = self.parent(path)?;
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW;
+        let mut file = File::from(parent.at(Path::new(name), flags, Mode::from_bits_truncate(mode & 0o777))?);
+        io::copy(content, &mut file)?;
+        file.flush()
+    }
+
+    /// The same; a file or link that stands there goes first.
+    pub(crate) fn replace(&self, path: &Path, mode: u32, content: &mut dyn io::Read) -> io::Result<()> {
+        let (parent, name) = self.parent(path)?;
+        match unlinkat(&parent.0, name, UnlinkatFlags::NoRemoveDir) {
+            Ok(()) | Err(Errno::ENOENT) => {}
+            Err(e) => return Err(e.into()),
+        }
+        parent.write_new(Path::new(name), mode, content)
+    }
+
+    /// A new link; directories are made.
+    pub(crate) fn link_new(&self, path: &Path, leads_to: &Path) -> io::Result<()> {
+        let (parent, name) = self.parent(path)?;
+        Ok(symlinkat(leads_to, &parent.0, name)?)
+    }
+
+    /// Whether it is still where it was opened.
+    pub(crate) fn is_at(&self, path: &Path) -> bool {
+        use std::os::unix::fs::MetadataExt as _;
+        let (Ok(ours), Ok(there)) =
+            (nix::sys::stat::fstat(self.0.as_fd()), std::fs::symlink_metadata(path))
+        else {
+            return false;
+        };
+        (ours.st_dev, ours.st_ino) == (there.dev(), there.ino())
+    }
+}
+
+/// At most so many bytes of a regular file, as text.
+pub(crate) fn text_of(file: File, most: u64) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    file.take(most + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most {
+        return Err(io::Error::other(format!("it is larger than {most} bytes")));
+    }
+    String::from_utf8(bytes).map_err(|_| io::Error::other("it is not valid UTF-8"))
+}
+
+fn kind_of(found: &FileStat) -> Kind {
+    match SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT {
+        SFlag::S_IFREG => Kind::File,
+        SFlag::S_IFDIR => Kind::Directory,
+        SFlag::S_IFLNK => Kind::Link,
+        _ => Kind::Other,
+    }
+}
+
+fn outside(path: &Path) -> io::Error {
+    io::Error::other(format!("'{}' is not a path below the directory", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn p9_no_link_leads_out() {
+        let all = tempfile::tempdir().unwrap();
+        let (inside, canary) = (all.path().join("inside"), all.path().join("canary"));
+        fs::create_dir_all(&inside).unwrap();
+        fs::create_dir(&canary).unwrap();
+        fs::write(canary.join("file"), "untouched").unwrap();
+        symlink(&canary, inside.join("dir")).unwrap();
+        symlink(canary.join("file"), inside.join("file")).unwrap();
+        symlink("../canary", inside.join("up")).unwrap();
+        let root = Root::open(&inside).unwrap();
+        for path in ["dir/new", "file", "up/new", "../canary/new", "dir/file"] {
+            assert!(root.write_new(Path::new(path), 0o600, &mut &b"evil"[..]).is_err(), "{path}");
+            assert!(root.read(Path::new(path)).is_err(), "{path}");
+        }
+        root.replace(Path::new("file"), 0o600, &mut &b"ours"[..]).unwrap();
+        root.write_new(Path::new("a/b/c"), 0o640, &mut &b"deep"[..]).unwrap();
+        root.link_new(Path::new("a/l"), Path::new("/x")).unwrap();
+        assert_eq!(fs::read_to_string(inside.join("a/b/c")).unwrap(), "deep");
+        assert_eq!(fs::read_to_string(inside.join("file")).unwrap(), "ours");
+        assert_eq!(fs::read_to_string(canary.join("file")).unwrap(), "untouched");
+        assert_eq!(fs::read_dir(&canary).unwrap().count(), 1);
+        assert_eq!(root.kind("up".as_ref()).unwrap(), Some(Kind::Link));
+        assert!(root.is_at(&inside) && !root.is_at(&canary));
+    }
+}

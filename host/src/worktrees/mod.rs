@@ -1,0 +1,33 @@
+//! Worktrees with agents in them: making, showing, merging and removing them, for the user and for guests.
+//!
+//! `make` is the one sequence from a wish to a running agent; `add` (the user) and `family` (guests) fill it in. `record`
+//! keeps what is known of each, `find` says which one a name means. `show` opens what shows a worktree through
+//! `multiplexer` or `detached`, `panes` says what runs there and `pane` runs it, in a sandbox through `launch`. All git is
+//! `changes`, all writing into worktrees is `beneath`.
+
+pub(crate) mod add;
+mod autoname;
+mod beneath;
+pub(crate) mod changes;
+mod family;
+mod files;
+mod find;
+mod hooks;
+mod journal;
+mod make;
+pub(crate) mod merge;
+mod names;
+pub(crate) mod open;
+pub(crate) mod pane;
+mod panes;
+pub(crate) mod prompt;
+mod quota;
+mod record;
+pub(crate) mod remove;
+mod show;
+pub(crate) mod status;
+pub(crate) mod talk;
+mod wait;
+
+pub(crate) use family::Family;
+pub(crate) use record::{State, change_state};

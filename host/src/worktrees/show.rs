@@ -1,0 +1,305 @@
+//! What shows a worktree: a window of the multiplexer the user works in, or a terminal in the background where there is
+//! none. Opened, found again, typed into, read and closed.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use color_eyre::eyre::{Report, Result, WrapErr as _};
+
+use super::panes::{PanePlan, Runs, leading};
+use super::record::{Entry, Place};
+use crate::config::Config;
+use crate::config::types::{Mode, Split};
+use crate::detached::Detached;
+use crate::error::hinted;
+use crate::multiplexer::{Location, Multiplexer as _, NewPane, NewWindow, Tmux, Where};
+use crate::runs;
+use crate::surroundings::Surroundings;
+
+/// Variables that decide where the program finds its things: a multiplexer's server may have been started with others.
+const OURS: [&str; 5] = ["XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "WORKMUX_PLUGIN_PATH"];
+/// What a window's processes get to end.
+const CLOSING: Duration = Duration::from_secs(10);
+
+/// Where windows are opened.
+#[derive(Debug, Clone)]
+pub(crate) enum Target {
+    /// In the multiplexer the user works in.
+    Multiplexer(Location),
+    /// Last in this session of the multiplexer.
+    Session(PathBuf, String),
+    /// Nowhere to be seen.
+    Background,
+}
+
+impl Target {
+    /// As the environment says. `named` = the session to use outside one.
+    pub(crate) fn here(named: Option<&str>) -> Result<Self> {
+        let variable = |name: &str| std::env::var_os(name);
+        let chosen = ["WORKMUX_BACKEND", "WORKMUX_STATUS_BACKEND", "TMUX"].into_iter().any(|n| variable(n).is_some());
+        match Location::from_environment(variable) {
+            Ok(location) => Ok(Self::Multiplexer(location)),
+            // Named, and wrong: not something to pass over.
+            Err(why) if chosen && variable("TMUX_PANE").is_some() => {
+                Err(hinted(format!("cannot tell which window this is: {why}"), "start it in tmux, or unset TMUX"))
+            }
+            Err(_) => Ok(match named {
+                Some(session) => Self::Session(usual_socket(), session.to_owned()),
+                None => Self::Background,
+            }),
+        }
+    }
+
+    fn multiplexer(&self) -> Option<Tmux> {
+        match self {
+            Self::Multiplexer(location) => Some(Tmux::new(location)),
+            Self::Session(socket, _) => Some(Tmux::new(&Location::at(socket, "%0").ok()?)),
+            Self::Background => None,
+        }
+    }
+}
+
+/// Where tmux listens when it is told nothing.
+fn usual_socket() -> PathBuf {
+    let below = std::env::var_os("TMUX_TMPDIR").map_or_else(|| PathBuf::from("/tmp"), PathBuf::from);
+    below.join(format!("tmux-{}/default", nix::unistd::geteuid()))
+}
+
+/// Opens the windows and keeps in the record what shows it. Nothing is left open where it fails.
+pub(crate) fn open(
+    entry: &mut Entry,
+    target: &Target,
+    config: &Config,
+    name: &str,
+    seen: bool,
+    surroundings: &Surroundings,
+) -> Result<()> {
+    entry.change(|state| *state = super::record::State::default()).wrap_err("cannot keep its state")?;
+    let Some(multiplexer) = target.multiplexer() else {
+        entry.record.place = in_background(entry, surroundings)?;
+        return Ok(());
+    };
+    let mut opened = Vec::new();
+    let shown = in_windows(entry, target, &multiplexer, config, name, &mut opened, surroundings);
+    match shown {
+        Ok(pane) => {
+            if seen && let Some(first) = opened.first() {
+                let switch = config.mode == Mode::Session;
+                // It is there, and can be gone to by hand.
+                let _unseen = multiplexer.select(first, switch);
+            }
+            let socket = match target {
+                Target::Multiplexer(location) => location.socket().to_owned(),
+                Target::Session(socket, _) => socket.clone(),
+                Target::Background => PathBuf::new(),
+            };
+            entry.record.place =
+                Some(Place::Window { multiplexer: multiplexer.name().to_owned(), socket, pane });
+            Ok(())
+        }
+        Err(e) => {
+            for window in opened {
+                let _gone = multiplexer.close(&window);
+            }
+            Err(e.wrap_err("its window could not be opened"))
+        }
+    }
+}
+
+/// Opens all windows; the answer is the leading pane.
+fn in_windows(
+    entry: &Entry,
+    target: &Target,
+    multiplexer: &Tmux,
+    config: &Config,
+    name: &str,
+    opened: &mut Vec<String>,
+    surroundings: &Surroundings,
+) -> Result<String> {
+    let record = &entry.record;
+    let lead = leading(&record.windows).unwrap_or((0, 0));
+    let mut leading_pane = String::new();
+    let env = environment();
+    let mut session: Option<String> = None;
+    for (w, plan) in record.windows.iter().enumerate() {
+        let command = |p: usize| command(&plan.panes[p], entry, w, p, surroundings);
+        let place = match (target, config.mode, &session) {
+            (_, Mode::Session, Some(session)) => Where::In(session.clone()),
+            (_, Mode::Session, None) => Where::Session,
+            (Target::Session(_, session), ..) => Where::In(session.clone()),
+            (Target::Multiplexer(location), ..) => {
+                Where::Beside { pane: location.pane().to_owned(), placement: config.window_placement }
+            }
+            (Target::Background, ..) => return Err(Report::msg("there is no multiplexer")),
+        };
+        let window = NewWindow {
+            name: plan.name.clone().filter(|_| w > 0).unwrap_or_else(|| name.to_owned()),
+            token: record.id.clone(),
+            place,
+            cwd: record.cwd.clone(),
+            env: env.clone(),
+            command: command(0),
+        };
+        let first = multiplexer.open(&window)?;
+        opened.push(first.window);
+        session = Some(first.session);
+        let mut panes = vec![first.pane];
+        for (p, pane) in plan.panes.iter().enumerate().skip(1) {
+            let new = NewPane {
+                split: pane.split.unwrap_or(Split::Horizontal),
+                size: pane.size,
+                percentage: pane.percentage,
+                cwd: record.cwd.clone(),
+                env: env.clone(),
+                command: command(p),
+            };
+            let from = pane.target.map_or(p - 1, usize::from).min(p - 1);
+            panes.push(multiplexer.split(&panes[from], &new)?);
+        }
+        let focus = plan.panes.iter().position(|pane| pane.zoom).or_else(|| plan.panes.iter().position(|p| p.focus));
+        if let Some(focus) = focus.filter(|focus| *focus > 0 || plan.panes[*focus].zoom) {
+            multiplexer.focus(&panes[focus], plan.panes[focus].zoom)?;
+        }
+        if w == lead.0 {
+            leading_pane.clone_from(&panes[lead.1]);
+        }
+    }
+    Ok(leading_pane)
+}
+
+/// The words of a pane; nothing where the multiplexer's own shell is meant.
+fn command(
+    plan: &PanePlan,
+    entry: &Entry,
+    window: usize,
+    pane: usize,
+    surroundings: &Surroundings,
+) -> Option<Vec<OsString>> {
+    if plan.runs == Runs::Shell {
+        return None;
+    }
+    let mut words = vec![surroundings.executable.clone().into_os_string()];
+    words.extend(pane_words(entry, window, pane));
+    Some(words)
+}
+
+fn pane_words(entry: &Entry, window: usize, pane: usize) -> [OsString; 4] {
+    ["__pane".into(), entry.directory.clone().into(), window.to_string().into(), pane.to_string().into()]
+}
+
+fn environment() -> Vec<(OsString, OsString)> {
+    OURS.iter().filter_map(|name| Some((OsString::from(name), std::env::var_os(name)?))).collect()
+}
+
+/// Starts the leading pane in a terminal that nobody sees.
+fn in_background(entry: &Entry, surroundings: &Surroundings) -> Result<Option<Place>> {
+    let Some((window, pane)) = leading(&entry.record.windows) else { return Ok(None) };
+    let terminal = background(entry)?;
+    terminal
+        .start(&surroundings.executable, &pane_words(entry, window, pane), &entry.record.cwd, &environment())
+        .wrap_err("its agent could not be started in the background")?;
+    Ok(Some(Place::Background))
+}
+
+/// The terminal of a worktree in the background.
+pub(crate) fn background(entry: &Entry) -> Result<Detached> {
+    let directory = runs::private_directory(&entry.directory.join("terminal")).wrap_err("cannot make its directory")?;
+    Ok(Detached::new(directory))
+}
+
+/// What shows a worktree now.
+pub(crate) enum Shows {
+    /// Windows; the first is the worktree's own.
+    Windows(Tmux, Vec<String>),
+    /// A terminal in the background that is alive.
+    Background(Detached),
+}
+
+/// Looks for what shows a worktree. Nothing where it is closed, or its multiplexer is gone.
+pub(crate) fn find(entry: &Entry) -> Option<Shows> {
+    match entry.record.place.as_ref()? {
+        Place::Background => background(entry).ok().filter(Detached::alive).map(Shows::Background),
+        Place::Window { socket, pane, .. } => {
+            let tmux = Tmux::new(&Location::at(socket, pane).ok()?);
+            let all = tmux.windows().ok()?;
+            let own: Vec<String> =
+                all.into_iter().filter(|(token, _)| *token == entry.record.id).map(|(_, window)| window).collect();
+            (!own.is_empty()).then_some(Shows::Windows(tmux, own))
+        }
+    }
+}
+
+/// Which of these worktrees are shown, each multiplexer asked once.
+pub(crate) fn shown(entries: &[Entry]) -> Vec<bool> {
+    let mut asked: Vec<(&Path, Vec<String>)> = Vec::new();
+    entries
+        .iter()
+        .map(|entry| match &entry.record.place {
+            None => false,
+            Some(Place::Background) => background(entry).is_ok_and(|terminal| terminal.alive()),
+            Some(Place::Window { socket, pane, .. }) => {
+                let known = asked.iter().position(|(known, _)| known == socket).unwrap_or_else(|| {
+                    let windows = Location::at(socket, pane).ok().and_then(|at| Tmux::new(&at).windows().ok());
+                    let tokens = windows.unwrap_or_default().into_iter().map(|(token, _)| token).collect();
+                    asked.push((socket, tokens));
+                    asked.len() - 1
+                });
+                asked[known].1.contains(&entry.record.id)
+            }
+        })
+        .collect()
+}
+
+/// Closes what shows a worktree and waits until its agent has ended. Answers whether there was anything.
+pub(crate) fn close(entry: &Entry) -> Result<bool> {
+    let state = entry.state();
+    // A shell that has taken its place ends when it likes.
+    let agent = state.process.clone().filter(|_| state.running());
+    let closed = match find(entry) {
+        None => false,
+        Some(Shows::Background(terminal)) => {
+            terminal.stop().wrap_err("its agent could not be ended")?;
+            true
+        }
+        Some(Shows::Windows(tmux, windows)) => {
+            for window in windows {
+                tmux.close(&window).wrap_err("its window could not be closed")?;
+            }
+            true
+        }
+    };
+    if let Some(agent) = agent
+        && !super::wait::ended(&agent, CLOSING)
+    {
+        return Err(hinted(
+            format!("the agent of '{}' (process {}) does not end", entry.record.handle, agent.pid),
+            format!("look at it, or end it: kill -9 {}", agent.pid),
+        ));
+    }
+    Ok(closed)
+}
+
+/// The directory of the run that a worktree's agent works in, where it is in a sandbox and alive.
+pub(crate) fn run_of(entry: &Entry, state: &Path) -> Option<PathBuf> {
+    let at = entry.state();
+    let run = at.run.clone().filter(|_| at.running())?;
+    let live = runs::directory(state, &run);
+    live.is_dir().then_some(live)
+}
+
+/// Closes the window that this very process runs in: it is told as when its terminal goes.
+pub(crate) fn close_later(entry: &Entry) -> Result<()> {
+    match find(entry) {
+        Some(Shows::Windows(tmux, windows)) => {
+            for window in windows {
+                tmux.close(&window)?;
+            }
+        }
+        Some(Shows::Background(terminal)) => {
+            std::thread::Builder::new().name("close".into()).spawn(move || drop(terminal.stop()))?;
+        }
+        None => {}
+    }
+    Ok(())
+}
