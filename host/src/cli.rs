@@ -74,6 +74,20 @@ pub enum Command {
         /// Its name.
         name: String,
     },
+    /// Runs a command in a background terminal (internal, one process of several for each).
+    #[command(name = "__detached", hide = true)]
+    Detached {
+        /// Which of them.
+        #[arg(long, value_enum, default_value = "leave")]
+        stage: crate::detached::Stage,
+        /// The terminal's own directory.
+        directory: PathBuf,
+        /// Where the command starts.
+        cwd: PathBuf,
+        /// The command.
+        #[arg(last = true, required = true)]
+        words: Vec<OsString>,
+    },
 }
 
 /// `workmux sandbox`

@@ -5,7 +5,7 @@
 //! it; `supervisor` owns one running command and knows neither flags nor plugins; `rpc` answers the guest;
 //! `multiplexer` shows its status; `config` reads files; `runs` keeps the records of what runs; `instances` stops and
 //! deletes what outlived its command; `images` pulls and builds what sandboxes start from; `install_dev` puts a
-//! development build into them; `setup` has agents report what they do; `doctor` says what is in the way of all this.
+//! development build into them; `setup` has agents report what they do; `detached` is a terminal without a window; `doctor` says what is in the way of all this.
 
 pub mod agents;
 #[cfg(test)]
@@ -13,6 +13,7 @@ mod alone;
 pub mod cli;
 pub mod commands;
 pub mod config;
+pub mod detached;
 mod doctor;
 pub mod error;
 pub mod git;

@@ -72,6 +72,9 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
             crate::doctor::check_main(&name);
             Ok(0)
         }
+        Command::Detached { stage, directory, cwd, words } => {
+            Ok(crate::detached::main(stage, &directory, &cwd, &words))
+        }
         Command::LoadPlugin { .. } => Ok(0),
     }
 }

@@ -36,9 +36,11 @@ use child::{Environment, Running};
 use control::Guest;
 pub use door::{Door, KeyFile};
 use pump::Pump;
-use signals::Sudden;
+pub(crate) use pump::show;
 pub use signals::{Interrupted, Signals};
+pub(crate) use signals::{Sudden, stop_ourselves};
 pub use status::{Status, Unstarted};
+pub(crate) use terminal::{UserTerminal, set_size};
 pub use terminal::{is_interactive, terminal_size};
 pub use typing::{MOST as MOST_TYPED, Typing};
 

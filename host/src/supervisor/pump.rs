@@ -167,7 +167,7 @@ fn carry(master: &OwnedFd, stop: &EventFd, hangup: &Notify, typing: Option<&Typi
 }
 
 /// Writes it all, also where the shell left the terminal non-blocking.
-fn show(screen: BorrowedFd, mut bytes: &[u8]) -> nix::Result<()> {
+pub(crate) fn show(screen: BorrowedFd, mut bytes: &[u8]) -> nix::Result<()> {
     while !bytes.is_empty() {
         match write(screen, bytes) {
             Ok(n) => bytes = &bytes[n..],

@@ -9,7 +9,7 @@ use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 
 /// What a signal asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Sudden {
+pub(crate) enum Sudden {
     /// The run should end.
     End(Signal),
     /// Job control stops us.
@@ -65,7 +65,7 @@ impl Signals {
     }
 
     /// The next one. Cancel-safe.
-    pub(super) async fn next(&mut self) -> Sudden {
+    pub(crate) async fn next(&mut self) -> Sudden {
         tokio::select! {
             _ = self.interrupt.recv() => Sudden::End(Signal::SIGINT),
             _ = self.terminate.recv() => Sudden::End(Signal::SIGTERM),
@@ -78,6 +78,6 @@ impl Signals {
 }
 
 /// Stops this process; returns when somebody continues it.
-pub(super) fn stop_ourselves() {
+pub(crate) fn stop_ourselves() {
     let _cannot_fail = raise(Signal::SIGSTOP);
 }

@@ -64,17 +64,18 @@ impl Terminal {
 }
 
 /// The user's terminal, restored when dropped.
-pub(super) struct UserTerminal {
+pub(crate) struct UserTerminal {
     saved: Termios,
 }
 
 impl UserTerminal {
-    fn open() -> io::Result<Self> {
+    /// The one on standard input, as it is now.
+    pub(crate) fn open() -> io::Result<Self> {
         Ok(Self { saved: tcgetattr(io::stdin())? })
     }
 
     /// Keys go to the guest as bytes.
-    pub(super) fn raw(&self) -> io::Result<()> {
+    pub(crate) fn raw(&self) -> io::Result<()> {
         let mut raw = self.saved.clone();
         cfmakeraw(&mut raw);
         tcsetattr(io::stdin(), SetArg::TCSADRAIN, &raw)?;
@@ -82,7 +83,7 @@ impl UserTerminal {
     }
 
     /// As it was found, with us in the foreground.
-    pub(super) fn restore(&self) {
+    pub(crate) fn restore(&self) {
         // From the background the kernel would stop us for trying.
         let mut blocked = SigSet::empty();
         blocked.add(Signal::SIGTTOU);
@@ -93,7 +94,7 @@ impl UserTerminal {
         let _always = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&before), None);
     }
 
-    pub(super) fn size(&self) -> Option<Winsize> {
+    pub(crate) fn size(&self) -> Option<Winsize> {
         size_of(io::stdin().as_fd())
     }
 }
@@ -113,7 +114,7 @@ fn size_of(fd: BorrowedFd) -> Option<Winsize> {
 
 /// Gives the guest's terminal a size; its foreground group gets the signal from the kernel.
 #[expect(unsafe_code, reason = "terminal sizes have no safe wrapper in nix")]
-pub(super) fn set_size(master: BorrowedFd, size: &Winsize) {
+pub(crate) fn set_size(master: BorrowedFd, size: &Winsize) {
     // SAFETY: the call reads exactly this structure. Failing means the guest is gone.
     let _gone = unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCSWINSZ, std::ptr::from_ref(size)) };
 }
