@@ -35,6 +35,18 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Write a configuration file in which every key stands as a comment
+    ///
+    /// Into the root of the checkout you are in: .workmux.yaml, which can make sandboxes tighter for everybody who works
+    /// on the project. With --global: your own file, whose keys a project may not set.
+    Init {
+        /// Write your own file instead, in ~/.config/workmux
+        #[arg(long)]
+        global: bool,
+        /// Overwrite the file
+        #[arg(long)]
+        force: bool,
+    },
     /// Have agents report what they do, by hooks in their own settings
     ///
     /// Each hook runs 'workmux set-window-status' with working, waiting or done, and does nothing where workmux is not

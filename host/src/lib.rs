@@ -5,7 +5,8 @@
 //! it; `supervisor` owns one running command and knows neither flags nor plugins; `rpc` answers the guest;
 //! `multiplexer` shows its status; `config` reads files; `runs` keeps the records of what runs; `instances` stops and
 //! deletes what outlived its command; `images` pulls and builds what sandboxes start from; `install_dev` puts a
-//! development build into them; `setup` has agents report what they do; `doctor` says what is in the way of all this.
+//! development build into them; `setup` has agents report what they do; `init` writes configuration to
+//! begin with; `doctor` says what is in the way of all this.
 
 pub mod agents;
 #[cfg(test)]
@@ -17,6 +18,7 @@ mod doctor;
 pub mod error;
 pub mod git;
 mod images;
+mod init;
 mod install_dev;
 mod instances;
 pub mod launch;
@@ -24,6 +26,7 @@ pub mod multiplexer;
 pub mod mutant;
 #[cfg(all(test, feature = "mutants"))]
 mod mutants;
+mod new_file;
 pub mod plugins;
 mod progress;
 pub mod routing;

@@ -14,6 +14,7 @@ pub(crate) use completions::{known_backends, usable_backends};
 
 use crate::cli::{Cli, Command};
 use crate::error::{Failure, USAGE, render};
+use crate::init::{self, Of};
 use crate::setup::{self, Setup};
 use crate::surroundings::Surroundings;
 
@@ -63,6 +64,9 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
             sandbox::run(args.command, &surroundings)
         }
         Command::Plugin(args) => plugin::run(args.command),
+        Command::Init { global, force } => {
+            init::init(if global { Of::User } else { Of::Project }, force, &Surroundings::read()?)
+        }
         Command::Setup { agents, remove, dry_run, yes } => {
             setup::setup(Setup { agents, remove, dry_run, yes }, &Surroundings::read()?)
         }
