@@ -49,8 +49,8 @@ pub enum Command {
     },
     /// Have agents report what they do, by hooks in their own settings
     ///
-    /// Each hook runs 'workmux set-window-status' with working, waiting or done, and does nothing where workmux is not
-    /// running the agent. The change is shown before you are asked. Without names: every agent whose settings are
+    /// Each hook runs 'workmux set-window-status' with working, waiting or done: an icon at the agent's tmux window, in a
+    /// sandbox or outside, and nothing where there is none. The change is shown before you are asked. Without names: every agent whose settings are
     /// there. Where 'sandbox.agent_config_dir' gives sandboxes settings of their own, these are changed too.
     Setup {
         /// The agents
@@ -66,6 +66,17 @@ pub enum Command {
         #[arg(short, long)]
         yes: bool,
     },
+    /// Show the status of the agent in this pane at its window
+    ///
+    /// Agents' hooks type this; it always succeeds. An icon for waiting or done goes when the pane is looked at.
+    SetWindowStatus {
+        /// The status
+        #[arg(value_parser = crate::window_status::STATUSES)]
+        status: String,
+    },
+    /// Announces the agent in this pane (typed by agents' hooks)
+    #[command(hide = true)]
+    RegisterAgent,
     /// Print a script that completes workmux commands when you press Tab
     ///
     /// For bash, in ~/.bashrc: source <(workmux completions bash). For zsh, in ~/.zshrc after compinit: source

@@ -3,7 +3,7 @@
 //! `commands` read flags and ask `routing` for a backend; `launch` puts a sandboxed command together; `plugins` finds,
 //! checks and loads backends; `spec` says what a sandbox must look like; `git` is all host git and the boundary around
 //! it; `supervisor` owns one running command and knows neither flags nor plugins; `rpc` answers the guest;
-//! `multiplexer` shows its status; `config` reads files; `runs` keeps the records of what runs; `instances` stops and
+//! `multiplexer` shows its status (`window_status` that of an agent outside); `config` reads files; `runs` keeps the records of what runs; `instances` stops and
 //! deletes what outlived its command; `images` pulls and builds what sandboxes start from; `install_dev` puts a
 //! development build into them; `setup` has agents report what they do; `init` writes configuration to
 //! begin with; `doctor` says what is in the way of all this.
@@ -40,6 +40,7 @@ mod task;
 pub mod text;
 pub mod tool;
 pub mod ui;
+mod window_status;
 
 /// Runs the program on this process's command line.
 pub fn run() -> std::process::ExitCode {

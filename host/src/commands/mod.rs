@@ -70,6 +70,14 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         Command::Setup { agents, remove, dry_run, yes } => {
             setup::setup(Setup { agents, remove, dry_run, yes }, &Surroundings::read()?)
         }
+        Command::SetWindowStatus { status } => {
+            crate::window_status::set(&status);
+            Ok(0)
+        }
+        Command::RegisterAgent => {
+            crate::window_status::set(crate::window_status::REGISTER);
+            Ok(0)
+        }
         Command::Completions { shell } => completions::script(shell),
         Command::Doctor { json } => crate::doctor::run(json),
         Command::CheckBackend { name } => {
