@@ -6,7 +6,10 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::engine::ArgValueCandidates;
 
-use crate::commands::{known_backends, usable_backends};
+use crate::commands::{known_backends, known_worktrees, usable_backends};
+
+mod worktrees;
+pub use worktrees::{AddArgs, MergeArgs, OpenArgs, RemoveArgs, StatusArgs};
 
 /// Runs AI coding agents in git worktrees, each inside a sandbox.
 #[derive(Debug, Parser)]
@@ -21,6 +24,71 @@ pub struct Cli {
 /// Top-level commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Make a worktree with an agent in it, in a window of its own
+    ///
+    /// Outside tmux the agent works in the background: 'workmux open' shows it, 'workmux capture' prints its screen.
+    Add(Box<AddArgs>),
+    /// Go to a worktree's window, or open one
+    Open(Box<OpenArgs>),
+    /// Close a worktree's window; worktree and branch stay
+    Close {
+        /// The worktree [default: the one you are in]
+        #[arg(add = ArgValueCandidates::new(known_worktrees))]
+        name: Option<String>,
+    },
+    /// Merge a worktree's branch, and remove the worktree
+    ///
+    /// Nothing is begun where work could be lost, and a conflict leaves everything as it was.
+    Merge(MergeArgs),
+    /// Remove worktrees with their windows and branches
+    ///
+    /// Asks before anything is lost that is not committed or not merged.
+    #[command(visible_alias = "rm")]
+    Remove(RemoveArgs),
+    /// List the worktrees of this repository
+    #[command(visible_alias = "ls")]
+    List {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show how the agents are
+    Status(StatusArgs),
+    /// Wait until agents are done or have ended
+    ///
+    /// Exits with 0 if each did well, else with 1.
+    Wait {
+        /// The worktrees
+        #[arg(required = true, add = ArgValueCandidates::new(known_worktrees))]
+        names: Vec<String>,
+        /// Wait no longer than this
+        #[arg(short, long, value_name = "SECONDS")]
+        timeout: Option<u64>,
+    },
+    /// Type a text for an agent, and Return
+    Send {
+        /// The worktree
+        #[arg(add = ArgValueCandidates::new(known_worktrees))]
+        name: String,
+        /// The text; '-' alone reads it from standard input
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        text: Vec<String>,
+    },
+    /// Print what an agent's terminal shows
+    Capture {
+        /// The worktree
+        #[arg(add = ArgValueCandidates::new(known_worktrees))]
+        name: String,
+        /// So many of the last lines
+        #[arg(short = 'n', long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        lines: u32,
+    },
+    /// Print where a worktree is
+    Path {
+        /// The worktree
+        #[arg(add = ArgValueCandidates::new(known_worktrees))]
+        name: String,
+    },
     /// Run agents and shells in a sandbox of this worktree
     Sandbox(SandboxArgs),
     /// See which sandbox backends are installed and trusted
@@ -35,10 +103,22 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Write a configuration file in which every key stands as a comment
+    ///
+    /// Into the root of the checkout you are in: .workmux.yaml, which can make sandboxes tighter for everybody who works
+    /// on the project. With --global: your own file, whose keys a project may not set.
+    Init {
+        /// Write your own file instead, in ~/.config/workmux
+        #[arg(long)]
+        global: bool,
+        /// Overwrite the file
+        #[arg(long)]
+        force: bool,
+    },
     /// Have agents report what they do, by hooks in their own settings
     ///
-    /// Each hook runs 'workmux set-window-status' with working, waiting or done, and does nothing where workmux is not
-    /// running the agent. The change is shown before you are asked. Without names: every agent whose settings are
+    /// Each hook runs 'workmux set-window-status' with working, waiting or done: an icon at the agent's tmux window, in a
+    /// sandbox or outside, and nothing where there is none. The change is shown before you are asked. Without names: every agent whose settings are
     /// there. Where 'sandbox.agent_config_dir' gives sandboxes settings of their own, these are changed too.
     Setup {
         /// The agents
@@ -54,6 +134,17 @@ pub enum Command {
         #[arg(short, long)]
         yes: bool,
     },
+    /// Show the status of the agent in this pane at its window
+    ///
+    /// Agents' hooks type this; it always succeeds. An icon for waiting or done goes when the pane is looked at.
+    SetWindowStatus {
+        /// The status
+        #[arg(value_parser = crate::window_status::STATUSES)]
+        status: String,
+    },
+    /// Announces the agent in this pane (typed by agents' hooks)
+    #[command(hide = true)]
+    RegisterAgent,
     /// Print a script that completes workmux commands when you press Tab
     ///
     /// For bash, in ~/.bashrc: source <(workmux completions bash). For zsh, in ~/.zshrc after compinit: source
@@ -67,6 +158,26 @@ pub enum Command {
     LoadPlugin {
         /// The library.
         path: PathBuf,
+    },
+    /// Runs what a pane of a worktree is for (internal, started in panes).
+    #[command(name = "__pane", hide = true)]
+    Pane {
+        /// The worktree's directory of records.
+        directory: PathBuf,
+        /// The window.
+        window: usize,
+        /// The pane.
+        pane: usize,
+    },
+    /// Becomes the agent of a pane outside a sandbox (internal, typed into the user's shell).
+    #[command(name = "__agent", hide = true)]
+    Agent {
+        /// The worktree's directory of records.
+        directory: PathBuf,
+        /// The window.
+        window: usize,
+        /// The pane.
+        pane: usize,
     },
     /// Asks one backend about its health (internal, used by `doctor`, which stays alive when the backend crashes).
     #[command(name = "__check-backend", hide = true)]

@@ -36,7 +36,11 @@ fn collect(path: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
                 collect(&entry, files)?;
             }
         }
-    } else if ["rs", "toml", "lock", "md", "txt"].map(OsStr::new).iter().any(|e| path.extension() == Some(e)) {
+    } else if ["rs", "toml", "lock", "md", "txt", "yaml", "js", "dockerfile"]
+        .map(OsStr::new)
+        .iter()
+        .any(|e| path.extension() == Some(e))
+    {
         files.push(path.to_owned());
     }
     Ok(())

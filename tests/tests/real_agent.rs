@@ -74,6 +74,41 @@ fn claude_code_from_npm_says_its_version_inside() {
     world.assert_clean();
 }
 
+/// Outside a sandbox, and by the hooks that `setup` writes: what the agent does stands at its window.
+#[test]
+fn claude_code_on_the_host_tells_its_window_by_the_hooks_of_setup() {
+    require_engine!("npm");
+    require_engine!("tmux");
+    let world = World::new();
+    let bin = install_claude(&world);
+    world.workmux(&["setup", "claude", "--yes"]).run().ok();
+    // What its first start would ask about.
+    let answered = serde_json::json!({
+        "hasCompletedOnboarding": true,
+        "customApiKeyResponses": { "approved": ["anything"], "rejected": [] },
+        "projects": { world.main().to_str().expect("UTF-8"): { "hasTrustDialogAccepted": true } },
+    });
+    world.write(world.home().join(".claude.json"), answered.to_string());
+
+    let model = Model::start("touch made-by-agent && echo made-$((40 + 2))", "all is done");
+    let tmux = world.tmux();
+    let pane = tmux.ask(&["new-window", "-d", "-P", "-F", "#{pane_id}", "sh"]);
+    let programs = world.given().program.parent().expect("it lies in a folder").display();
+    tmux.type_line(
+        &pane,
+        &format!("cd '{}'; export PATH='{}':'{programs}':\"$PATH\"", world.main().display(), bin.display()),
+    );
+    let variables = "ANTHROPIC_API_KEY=anything CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1 NO_PROXY='*'";
+    tmux.type_line(&pane, &format!("ANTHROPIC_BASE_URL={} {variables} claude 'do it'", model.url()));
+    let icon = || tmux.window_option(&pane, "@workmux_status");
+    wait_until("the icon of an agent that works", || icon() == "🤖");
+    // It wants to run a command, and says so after a few seconds in which nobody answered.
+    wait_until("the icon of an agent that waits", || icon() == "💬");
+    tmux.ask(&["send-keys", "-t", &pane, "Enter"]);
+    wait_until("the icon of an agent that is done", || icon() == "✅");
+    assert!(model.results().iter().any(|result| result.contains("made-42")), "{:?}", model.results());
+}
+
 /// An image brings its agents itself; here the host's is mounted into one.
 fn claude_code_from_npm_says_its_version_in_a_container(on: Sandbox) {
     require_engine!("npm");

@@ -4,16 +4,18 @@ mod completions;
 mod help;
 mod plugin;
 mod sandbox;
+mod worktrees;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _};
 
-pub(crate) use completions::{known_backends, usable_backends};
+pub(crate) use completions::{known_backends, known_worktrees, usable_backends};
 
 use crate::cli::{Cli, Command};
 use crate::error::{Failure, USAGE, render};
+use crate::init::{self, Of};
 use crate::setup::{self, Setup};
 use crate::surroundings::Surroundings;
 
@@ -63,8 +65,32 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
             sandbox::run(args.command, &surroundings)
         }
         Command::Plugin(args) => plugin::run(args.command),
+        Command::Add(_)
+        | Command::Open(_)
+        | Command::Close { .. }
+        | Command::Merge(_)
+        | Command::Remove(_)
+        | Command::List { .. }
+        | Command::Status(_)
+        | Command::Wait { .. }
+        | Command::Send { .. }
+        | Command::Capture { .. }
+        | Command::Path { .. }
+        | Command::Pane { .. }
+        | Command::Agent { .. } => worktrees::run(command, &Surroundings::read()?),
+        Command::Init { global, force } => {
+            init::init(if global { Of::User } else { Of::Project }, force, &Surroundings::read()?)
+        }
         Command::Setup { agents, remove, dry_run, yes } => {
             setup::setup(Setup { agents, remove, dry_run, yes }, &Surroundings::read()?)
+        }
+        Command::SetWindowStatus { status } => {
+            crate::window_status::set(&status);
+            Ok(0)
+        }
+        Command::RegisterAgent => {
+            crate::window_status::set(crate::window_status::REGISTER);
+            Ok(0)
         }
         Command::Completions { shell } => completions::script(shell),
         Command::Doctor { json } => crate::doctor::run(json),

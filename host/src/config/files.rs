@@ -15,7 +15,7 @@ use super::Sources;
 use super::node::{MAX_BYTES, Node, Tree, Wrong, parse};
 use super::report::{ConfigError, Place, Problem};
 
-const PROJECT_NAMES: [&str; 2] = [".workmux.yaml", ".workmux.yml"];
+pub(super) const PROJECT_NAMES: [&str; 2] = [".workmux.yaml", ".workmux.yml"];
 const GLOBAL_NAMES: [&str; 2] = ["config.yaml", "config.yml"];
 
 /// One file that was read.

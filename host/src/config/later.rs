@@ -1,4 +1,5 @@
-//! Keys that are read and not served yet, one row each. A row goes when its feature comes.
+//! Keys that are read and not served yet, one row each. A row goes when its feature comes, and with it the remark in
+//! the texts of `init`.
 //!
 //! A key that restricts the guest and would be ignored refuses the start; a convenience that is missing is said once.
 
@@ -58,6 +59,12 @@ pub fn unserved(config: &Config) -> Vec<Unserved> {
     let set = ROWS.iter().filter(|row| (row.set)(config));
     let says = |row: &Row| format!("'{}' is set, but {}", row.key, row.what);
     set.map(|row| Unserved { key: row.key, restricting: row.restricting, message: says(row) }).collect()
+}
+
+/// Whether a key, or something it can be set to, is not served.
+#[cfg(test)]
+pub(super) fn knows(path: &str) -> bool {
+    ROWS.iter().any(|row| row.key == path)
 }
 
 #[cfg(test)]

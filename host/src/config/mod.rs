@@ -39,6 +39,9 @@ pub use self::types::Config;
 /// Backends in the order in which one is chosen when nobody chose: the first whose tools are installed.
 pub const DEFAULT_BACKENDS: [&str; 3] = ["container", "lima", "bubblewrap"];
 
+/// The project's file, where there is none yet.
+pub const PROJECT_FILE: &str = files::PROJECT_NAMES[0];
+
 /// Where configuration comes from. Loading reads no environment but this.
 #[derive(Debug, Clone, Default)]
 pub struct Sources {

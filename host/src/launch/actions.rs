@@ -31,9 +31,8 @@ pub(super) struct Actions {
 impl Actions {
     /// For a run of this process, with the user's icons.
     pub(super) fn new(config: &Config, log: Log, task: Option<&Task>, family: Family) -> Self {
-        let icons = &config.status_icons;
         let actions = Self {
-            icons: Icons { working: icons.working.clone(), waiting: icons.waiting.clone(), done: icons.done.clone() },
+            icons: Icons::of_user(&config.status_icons),
             status_format: config.status_format,
             window: OnceCell::new(),
             log,

@@ -41,6 +41,7 @@ use crate::routing::{self, Chosen};
 use crate::surroundings::Surroundings;
 
 pub use attach::attach;
+pub(crate) use owner::become_owner;
 
 /// A command to run in a sandbox, as the user asked for it.
 #[derive(Debug)]

@@ -23,7 +23,7 @@ const PERSONAL: [&str; 8] = [
 ];
 
 /// Runs this very command again as the owner of `worktree`; returns only if there is nothing to change or it failed.
-pub(super) fn become_owner(worktree: &Path) -> Result<()> {
+pub(crate) fn become_owner(worktree: &Path) -> Result<()> {
     let owner = std::fs::metadata(worktree).wrap_err("cannot tell who owns the worktree")?.uid();
     if !Uid::effective().is_root() || owner == 0 {
         return Ok(());

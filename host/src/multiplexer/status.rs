@@ -1,5 +1,7 @@
 //! What a run's window can show about its agent: a status with its icon, and a title.
 
+use crate::config::types::StatusIcons;
+
 /// What an agent says it is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
@@ -63,6 +65,11 @@ impl Default for Icons {
 }
 
 impl Icons {
+    /// Those that are configured.
+    pub fn of_user(icons: &StatusIcons) -> Self {
+        Self { working: icons.working.clone(), waiting: icons.waiting.clone(), done: icons.done.clone() }
+    }
+
     /// The icon of a status, if it has one.
     pub fn of(&self, status: Status) -> Option<&str> {
         match status {

@@ -18,6 +18,15 @@ pub(super) struct Hook {
     pub(super) status: &'static str,
 }
 
+/// What an agent takes for JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dialect {
+    /// JSON alone. In a file with a comment the agent itself sees no setting.
+    Plain,
+    /// JSON with comments.
+    Comments,
+}
+
 /// How an agent is told.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum How {
@@ -25,6 +34,8 @@ pub(super) enum How {
     Json {
         /// The file's name.
         file: &'static str,
+        /// How the agent reads it.
+        dialect: Dialect,
         /// What goes into it.
         hooks: &'static [Hook],
     },
@@ -62,9 +73,9 @@ const GEMINI: &[Hook] = &[
 /// How this one of [`AGENTS`] is told.
 pub(super) fn how(agent: &str) -> Option<How> {
     match agent {
-        "claude" => Some(How::Json { file: "settings.json", hooks: CLAUDE }),
-        "codex" => Some(How::Json { file: "hooks.json", hooks: CODEX }),
-        "gemini" => Some(How::Json { file: "settings.json", hooks: GEMINI }),
+        "claude" => Some(How::Json { file: "settings.json", dialect: Dialect::Plain, hooks: CLAUDE }),
+        "codex" => Some(How::Json { file: "hooks.json", dialect: Dialect::Plain, hooks: CODEX }),
+        "gemini" => Some(How::Json { file: "settings.json", dialect: Dialect::Comments, hooks: GEMINI }),
         "opencode" => Some(How::Plugin),
         _ => None,
     }
@@ -73,7 +84,9 @@ pub(super) fn how(agent: &str) -> Option<How> {
 /// What the user still has to do, if anything.
 pub(super) fn remark(agent: &str) -> Option<&'static str> {
     match agent {
-        "codex" => Some("codex runs new hooks once you trust them: type /hooks in it (in a sandbox it asks nothing)"),
+        "codex" => Some(
+            "codex asks when it starts, and in sandboxes once more, whether you trust new hooks; it runs them after that",
+        ),
         "opencode" => Some("opencode loads new plugins when it starts"),
         _ => None,
     }
@@ -81,7 +94,7 @@ pub(super) fn remark(agent: &str) -> Option<&'static str> {
 
 impl Hook {
     /// What the agent's shell runs. Agents read what a hook prints, and act on how it ends: ours prints nothing and
-    /// succeeds, also where there is no workmux, or none that is running the agent.
+    /// succeeds, also where there is no workmux.
     pub(super) fn command(&self) -> String {
         format!("workmux set-window-status {} >/dev/null 2>&1 || true", self.status)
     }

@@ -1,8 +1,10 @@
 //! Puts hooks into a JSON text and takes them out again, touching no other byte of it.
 //!
 //! The text is the user's: it is not read into values and written anew, which would lose how it is laid out, and numbers
-//! that do not fit. `serde_json` says where each value stands, and pieces are cut and put in there.
+//! that do not fit. `serde_json` says where each value stands, and pieces are cut and put in there. Where the agent reads
+//! comments, `serde_json` sees blanks in their place, and none of them is cut.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
@@ -10,7 +12,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::hooks::Hook;
+use super::hooks::{Dialect, Hook};
 
 /// The key that all these agents keep them under.
 const KEY: &str = "hooks";
@@ -25,10 +27,10 @@ pub(super) struct Wrong {
 }
 
 /// The text with these hooks. Those that are there already are left alone.
-pub(super) fn install(text: &str, hooks: &[Hook]) -> Result<String, Wrong> {
+pub(super) fn install(text: &str, dialect: Dialect, hooks: &[Hook]) -> Result<String, Wrong> {
     let mut text = if text.trim().is_empty() { "{}\n".to_owned() } else { text.to_owned() };
     for hook in hooks {
-        if let Some(more) = with(&text, hook)? {
+        if let Some(more) = with(&Text::read(&text, dialect), hook)? {
             text = more;
         }
     }
@@ -36,29 +38,78 @@ pub(super) fn install(text: &str, hooks: &[Hook]) -> Result<String, Wrong> {
 }
 
 /// The text without these hooks, and without what is empty for lack of them; nothing where nothing else was in it.
-pub(super) fn remove(text: &str, hooks: &[Hook]) -> Result<Option<String>, Wrong> {
+pub(super) fn remove(text: &str, dialect: Dialect, hooks: &[Hook]) -> Result<Option<String>, Wrong> {
     if text.trim().is_empty() {
         return Ok(Some(text.to_owned()));
     }
     let mut left = text.to_owned();
-    while let Some(less) = without_one(&left, hooks)? {
+    while let Some(less) = without_one(&Text::read(&left, dialect), hooks)? {
         left = less;
     }
     Ok((left == text || left.trim() != "{}").then_some(left))
 }
 
+/// A text as it is written, and as it is read.
+struct Text<'a> {
+    written: &'a str,
+    /// The same with blanks for comments: whatever stands at a place in the one stands there in the other.
+    plain: Cow<'a, str>,
+}
+
+impl<'a> Text<'a> {
+    fn read(written: &'a str, dialect: Dialect) -> Self {
+        let plain = match dialect {
+            Dialect::Plain => Cow::Borrowed(written),
+            Dialect::Comments => without_comments(written),
+        };
+        Self { written, plain }
+    }
+}
+
+/// Comments from `//` to the end of the line and from `/*` to `*/`, byte for byte made blanks. Line ends stay.
+fn without_comments(text: &str) -> Cow<'_, str> {
+    let (mut plain, mut at) = (String::with_capacity(text.len()), 0);
+    let mut in_string = false;
+    while let Some(c) = text[at..].chars().next() {
+        let rest = &text[at..];
+        let comment = match rest.get(..2) {
+            _ if in_string => None,
+            Some("//") => Some(rest.find(['\n', '\r']).unwrap_or(rest.len())),
+            // One that nobody ends is left to be complained about.
+            Some("/*") => rest[2..].find("*/").map(|end| end + 4),
+            _ => None,
+        };
+        if let Some(length) = comment {
+            plain.extend(
+                rest[..length].bytes().map(|byte| if matches!(byte, b'\n' | b'\r') { byte.into() } else { ' ' }),
+            );
+            at += length;
+            continue;
+        }
+        // What is escaped ends no string.
+        let length =
+            if in_string && c == '\\' { 1 + rest[1..].chars().next().map_or(0, char::len_utf8) } else { c.len_utf8() };
+        in_string ^= c == '"';
+        plain.push_str(&rest[..length]);
+        at += length;
+    }
+    Cow::Owned(plain)
+}
+
 /// The text with this hook, if it is not there.
-fn with(text: &str, hook: &Hook) -> Result<Option<String>, Wrong> {
-    let style = Style::of(text);
+fn with(text: &Text<'_>, hook: &Hook) -> Result<Option<String>, Wrong> {
+    let (written, plain) = (text, &*text.plain);
+    let style = Style::of(plain);
+    let text = plain;
     let root = Object::root(text)?;
     let Some(all) = root.last(KEY) else {
         let value = serde_json::json!({ hook.event: [hook.group()] });
-        return Ok(Some(root.list.append(text, &style.member(KEY, &value, 1), &style, 0)));
+        return Ok(Some(root.list.append(written, &style.member(KEY, &value, 1), &style, 0)));
     };
     let all = Object::at(text, all, "'hooks'")?;
     let Some(event) = all.last(hook.event) else {
         let value = Value::Array(vec![hook.group()]);
-        return Ok(Some(all.list.append(text, &style.member(hook.event, &value, 2), &style, 1)));
+        return Ok(Some(all.list.append(written, &style.member(hook.event, &value, 2), &style, 1)));
     };
     let groups = groups(text, event, hook.event)?;
     for group in &groups.items {
@@ -68,11 +119,12 @@ fn with(text: &str, hook: &Hook) -> Result<Option<String>, Wrong> {
             return Ok(None);
         }
     }
-    Ok(Some(groups.append(text, &style.value(&hook.group(), 3), &style, 2)))
+    Ok(Some(groups.append(written, &style.value(&hook.group(), 3), &style, 2)))
 }
 
 /// The text without one piece of ours: the largest that holds nothing else.
-fn without_one(text: &str, hooks: &[Hook]) -> Result<Option<String>, Wrong> {
+fn without_one(text: &Text<'_>, hooks: &[Hook]) -> Result<Option<String>, Wrong> {
+    let (written, text) = (text, &*text.plain);
     let root = Object::root(text)?;
     let Some((at, all)) = root.position(KEY) else { return Ok(None) };
     let all = Object::at(text, all, "'hooks'")?;
@@ -85,13 +137,13 @@ fn without_one(text: &str, hooks: &[Hook]) -> Result<Option<String>, Wrong> {
                 continue;
             };
             return Ok(Some(if found.list.items.len() > 1 {
-                found.list.without(text, handler_at)
+                found.list.without(written, handler_at)
             } else if groups.items.len() > 1 {
-                groups.without(text, group_at)
+                groups.without(written, group_at)
             } else if all.list.items.len() > 1 {
-                all.list.without(text, event_at)
+                all.list.without(written, event_at)
             } else {
-                root.list.without(text, at)
+                root.list.without(written, at)
             }));
         }
     }
@@ -154,28 +206,58 @@ impl List {
     }
 
     /// The text with one more element, at the end; `depth` is the list's own.
-    fn append(&self, text: &str, element: &str, style: &Style, depth: usize) -> String {
+    fn append(&self, text: &Text<'_>, element: &str, style: &Style, depth: usize) -> String {
         let (before, line) = (style.line(depth), style.line(depth + 1));
+        let written = text.written;
         match self.items.last() {
-            Some(last) => format!("{},{line}{element}{}", &text[..last.end], &text[last.end..]),
+            Some(last) => {
+                // A comment behind the last element, on its line, is about that one.
+                let rest = &text.plain[last.end..];
+                let line_end = last.end + rest.find(['\n', '\r', '}', ']']).unwrap_or(rest.len());
+                let remark = written[last.end..line_end].trim_end();
+                // Unless it goes on below.
+                let remark = if without_comments(remark).trim().is_empty() { remark } else { "" };
+                let end = last.end + remark.len();
+                format!("{},{remark}{line}{element}{}", &written[..last.end], &written[end..])
+            }
             None => {
-                format!("{}{line}{element}{before}{}", &text[..self.all.start + 1], &text[self.all.end - 1..])
+                let inner = written[self.all.start + 1..self.all.end - 1].trim_end();
+                format!(
+                    "{}{inner}{line}{element}{before}{}",
+                    &written[..self.all.start + 1],
+                    &written[self.all.end - 1..]
+                )
             }
         }
     }
 
     /// The text without one element: exactly what [`Self::append`] put in, where it is the last.
-    fn without(&self, text: &str, at: usize) -> String {
-        let cut = match (at.checked_sub(1), self.items.get(at + 1)) {
-            (Some(before), _) => self.items[before].end..self.items[at].end,
-            (None, None) => self.all.start + 1..self.all.end - 1,
+    fn without(&self, text: &Text<'_>, at: usize) -> String {
+        let (written, plain) = (text.written, &*text.plain);
+        let comma = |from: usize| plain[from..].find(',').map(|comma| from + comma);
+        let (start, remarks, end) = match (at.checked_sub(1), self.items.get(at + 1)) {
+            (Some(before), _) => {
+                let from = self.items[before].end;
+                let comma = comma(from).unwrap_or(from);
+                let name = skip_blanks(plain, comma + 1);
+                let remarks = [written[from..comma].trim_end(), written[comma + 1..name].trim_end()];
+                (from, remarks, self.items[at].end)
+            }
+            (None, None) => {
+                let (from, item, to) = (self.all.start + 1, &self.items[at], self.all.end - 1);
+                let name = skip_blanks(plain, from);
+                (from, [written[from..name].trim_end(), written[item.end..to].trim_end()], to)
+            }
             (None, Some(_)) => {
                 let end = self.items[at].end;
-                let comma = text[end..].find(',').map_or(end, |comma| end + comma + 1);
-                skip_blanks(text, self.all.start + 1)..skip_blanks(text, comma)
+                let after = comma(end).map_or(end, |comma| comma + 1);
+                (skip_blanks(plain, self.all.start + 1), ["", ""], skip_blanks(written, after))
             }
         };
-        format!("{}{}", &text[..cut.start], &text[cut.end..])
+        let (remarks, rest) = (remarks.concat(), &written[end..]);
+        // Nothing may come to stand behind a comment that ends with its line.
+        let open = remarks.contains("//") && !rest.trim_start_matches([' ', '\t']).starts_with(['\r', '\n']);
+        format!("{}{remarks}{}{rest}", &written[..start], if open { "\n" } else { "" })
     }
 }
 
@@ -299,8 +381,54 @@ mod tests {
         hooks
     }
 
+    fn install(text: &str, hooks: &[Hook]) -> Result<String, Wrong> {
+        super::install(text, Dialect::Plain, hooks)
+    }
+
+    fn remove(text: &str, hooks: &[Hook]) -> Result<Option<String>, Wrong> {
+        super::remove(text, Dialect::Plain, hooks)
+    }
+
     fn installed(text: &str) -> String {
         install(text, hooks("claude")).unwrap()
+    }
+
+    #[test]
+    fn comments_stay_where_the_agent_reads_them() {
+        let own = r#"{"hooks": [{"type": "command", "command": "mine // \"/*"}]}"#;
+        for text in [
+            "// mine\n{\n  \"a\": 1, // one, and a }\n  /* two\n     lines */\n  \"b\": \"// no, /* no\" // last\n}\n// end\n".to_owned(),
+            "{ // nothing yet\n}\n".to_owned(),
+            "{\"a\": 1 /* ä */ }".to_owned(),
+            "{\"a\": 1 /* } goes\n on */ }".to_owned(),
+            format!("{{\"hooks\": {{\n  // one\n  \"AfterAgent\": [ // two\n {own} // three\n ] // four\n}} /* five */ }}\r\n"),
+        ] {
+            let with = super::install(&text, Dialect::Comments, hooks("gemini")).unwrap();
+            let plain = Text::read(&with, Dialect::Comments);
+            let value: Value = serde_json::from_str(&plain.plain).unwrap();
+            assert!(value["hooks"]["Notification"][0]["matcher"] == "ToolPermission", "{with}");
+            assert_eq!(plain.plain.len(), with.len());
+            assert_eq!(super::install(&with, Dialect::Comments, hooks("gemini")).unwrap(), with);
+            assert_eq!(super::remove(&with, Dialect::Comments, hooks("gemini")).unwrap(), Some(text));
+        }
+        // A comment stays with what it is about, and none is lost when what stands around it goes.
+        let with = super::install("{\n  \"a\": 1 // one\n}", Dialect::Comments, hooks("gemini")).unwrap();
+        assert!(with.starts_with("{\n  \"a\": 1, // one\n  \"hooks\": {\n"), "{with}");
+        let ours = serde_json::to_string(&hooks("gemini")[0].group()).unwrap();
+        for (text, left) in [
+            (format!("{{\"hooks\": {{\"BeforeAgent\": [{own}, // why\n{ours}]}}}}"), format!("{own} // why\n]")),
+            (
+                format!("{{\"hooks\": {{\"BeforeAgent\": [/* why */ {ours}, /* a */ {own}]}}}}"),
+                format!("[/* why */ /* a */ {own}]"),
+            ),
+            (format!("{{// why\n\"hooks\": {{\"BeforeAgent\": [{ours}]}}}}"), "{// why\n}".to_owned()),
+        ] {
+            let text = super::remove(&text, Dialect::Comments, hooks("gemini")).unwrap().unwrap();
+            assert!(text.contains(&left), "{text}");
+            serde_json::from_str::<Value>(&Text::read(&text, Dialect::Comments).plain).unwrap();
+        }
+        let wrong = super::install("{\n/* open\n}", Dialect::Comments, hooks("gemini")).unwrap_err();
+        assert_eq!(wrong.line, 2);
     }
 
     #[test]

@@ -129,13 +129,14 @@ fn changed(agent: &str, remove: bool, change: &Change) -> Result<Option<String>>
     let before = change.after.as_deref();
     match (how(agent), before) {
         (None, _) => Ok(before.map(str::to_owned)),
-        (Some(How::Json { hooks, .. }), None) if !remove => {
-            json::install("", hooks).map(Some).map_err(|wrong| unusable(&change.found.path, &wrong))
+        (Some(How::Json { dialect, hooks, .. }), None) if !remove => {
+            json::install("", dialect, hooks).map(Some).map_err(|wrong| unusable(&change.found.path, &wrong))
         }
         (Some(How::Plugin), None) if !remove => Ok(Some(plugin::CONTENT.to_owned())),
         (Some(_), None) => Ok(None),
-        (Some(How::Json { hooks, .. }), Some(text)) => {
-            let after = if remove { json::remove(text, hooks) } else { json::install(text, hooks).map(Some) };
+        (Some(How::Json { dialect, hooks, .. }), Some(text)) => {
+            let after =
+                if remove { json::remove(text, dialect, hooks) } else { json::install(text, dialect, hooks).map(Some) };
             let after = after.map_err(|wrong| unusable(&change.found.path, &wrong))?;
             // What the user links to is the user's: it is emptied, and never removed.
             Ok(after.or_else(|| change.found.linked.then(|| "{}\n".to_owned())))
@@ -154,7 +155,7 @@ fn changed(agent: &str, remove: bool, change: &Change) -> Result<Option<String>>
 
 fn unusable(path: &Path, wrong: &json::Wrong) -> Report {
     let place = format!("{}:{}", crate::text::quote(path.as_os_str()), wrong.line);
-    let next = "mend it there (plain JSON, without comments), and type the command again";
+    let next = "mend it there, as JSON that the agent can read, and type the command again";
     hinted(crate::text::line(&wrong.message), next)
         .wrap_err(format!("{place}: not a settings file that workmux can change; nothing was written"))
 }

@@ -3,7 +3,11 @@ import { spawn } from "node:child_process"
 
 // One after the other, so that the last word is the last one said. Nothing here may disturb the agent.
 let turn = Promise.resolve()
+let last
 function tell(status) {
+  // It says that it is busy with each step.
+  if (status === last) return
+  last = status
   const run = () =>
     new Promise((resolve) => {
       const child = spawn("workmux", ["set-window-status", status], { stdio: "ignore" })

@@ -167,7 +167,7 @@ fn a_linked_file_is_changed_where_it_is_and_never_removed() {
 fn one_bad_file_and_nothing_is_written() {
     let home = Home::new();
     home.write(".claude/settings.json", "{}\n");
-    let bad = home.write(".gemini/settings.json", "{\n  // mine\n  \"a\": 1\n}\n");
+    let bad = home.write(".gemini/settings.json", "{\n  # mine\n  \"a\": 1\n}\n");
     let before = home.files();
     let text = crate::error::render(&home.run(&[], false).unwrap_err());
     assert!(text.contains(&format!("{}:2", bad.display())) && text.contains("Hint: "), "{text}");
@@ -186,7 +186,7 @@ fn the_difference_shows_what_a_terminal_would_act_on() {
     let home = Home::new();
     home.write(".claude/settings.json", "{\n\t\"a\": \"\u{9b}31m\u{202e}\"\n}");
     let found = Found::read(&home.path(".claude/settings.json")).unwrap();
-    let after = json::install(found.text.as_deref().unwrap(), hooks_of("claude")).unwrap();
+    let after = json::install(found.text.as_deref().unwrap(), hooks::Dialect::Plain, hooks_of("claude")).unwrap();
     let text = difference(&Change { found, after: Some(after) });
     assert!(text.contains("\n-\t\"a\": \"\\u{9b}31m\\u{202e}\"\n") && text.contains("\n+\t\"hooks\": {\n"), "{text}");
     let found = Found::read(&home.path("new.json")).unwrap();

@@ -31,3 +31,14 @@ mod wait;
 
 pub(crate) use family::Family;
 pub(crate) use record::{State, change_state};
+
+/// Keeps what an agent outside a sandbox says of itself, where it works in a worktree that was made here.
+pub(crate) fn told(status: crate::multiplexer::Status) {
+    let Ok(surroundings) = crate::surroundings::Surroundings::read() else { return };
+    let Ok(repository) = crate::git::Repository::discover(&surroundings.cwd) else { return };
+    let entry = record::Store::new(&surroundings.state).find(&repository.worktree);
+    if let Some(entry) = entry.filter(|entry| !entry.record.sandboxed) {
+        // The icon says it as well.
+        let _full = entry.change(|state| state.say(status.word()));
+    }
+}

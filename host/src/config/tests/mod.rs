@@ -5,6 +5,7 @@ mod frozen;
 mod merging;
 mod project;
 mod tables;
+mod templates;
 
 use std::fs;
 use std::path::{Path, PathBuf};
