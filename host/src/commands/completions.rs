@@ -61,6 +61,12 @@ pub(crate) fn known_backends() -> Vec<CompletionCandidate> {
     backends(|listing| listing.manifest.is_some() && !matches!(listing.state, State::Shadowed { .. }))
 }
 
+/// Worktrees of the repository one is in.
+pub(crate) fn known_worktrees() -> Vec<CompletionCandidate> {
+    let all = crate::worktrees::names_here();
+    all.into_iter().map(|name| CompletionCandidate::new(crate::text::line(&name))).collect()
+}
+
 fn backends(fits: impl Fn(&Listing) -> bool) -> Vec<CompletionCandidate> {
     let Ok(environment) = Environment::current() else { return Vec::new() };
     let all = Registry::new(environment).all().into_iter().filter(fits);

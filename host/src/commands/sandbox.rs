@@ -28,6 +28,7 @@ pub(super) fn run(command: SandboxCommand, surroundings: &Surroundings) -> Resul
                 command,
                 backend: backend.backend,
                 dry_run,
+                task: None,
             };
             launch::launch(wish, surroundings)
         }
@@ -63,5 +64,6 @@ fn wish(purpose: Purpose, args: RunArgs, surroundings: &Surroundings) -> Wish {
         command: args.command,
         backend: args.backend.backend,
         dry_run: args.dry_run,
+        task: None,
     }
 }

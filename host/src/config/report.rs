@@ -119,7 +119,7 @@ fn lines(problems: &[Problem]) -> String {
 }
 
 /// The name among `known` that `word` was probably meant to be.
-pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // Anything longer is no slip of the fingers, and comparing it costs its length squared.
     let word = (word.len() <= 64).then_some(word)?;
     let close = |name: &&str| strsim::damerau_levenshtein(word, name) <= 1 + name.len() / 4;

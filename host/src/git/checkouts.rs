@@ -56,7 +56,8 @@ impl Repository {
     fn branch_of(&self, checkout: &Checkout) -> Result<Option<String>, GitError> {
         if self.ref_format == RefFormat::Reftable {
             // Only git reads its tables.
-            let asked = self.git("symbolic-ref")?.env("GIT_DIR", &checkout.admin_dir).args(["--quiet", "--short", "HEAD"]);
+            let asked =
+                self.git("symbolic-ref")?.env("GIT_DIR", &checkout.admin_dir).args(["--quiet", "--short", "HEAD"]);
             let output = asked.output()?;
             let name = String::from_utf8_lossy(&output.stdout).trim().to_owned();
             return Ok(Some(name).filter(|name| output.status.success() && !name.is_empty()));

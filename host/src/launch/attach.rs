@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use color_eyre::eyre::{Report, Result, WrapErr as _};
 use workmux_guest::control::Start;
 use workmux_guest::{GUEST_BIN_DIR, GUEST_PROGRAM, GUEST_SOCKET_DIR};
-use workmux_plugin_api::{AttachRequest, GuestCommand, Purpose};
+use workmux_plugin_api::{AttachRequest, GuestCommand};
 
 use super::wanted::{assignment, variables};
 use super::{Wish, agent, choose, failed, locate, reach, registry};

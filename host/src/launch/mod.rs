@@ -173,7 +173,9 @@ fn locate(wish: &Wish, surroundings: &Surroundings) -> Result<Place> {
     }
     let can_ask = crate::ui::can_ask() && !wish.dry_run;
     let loaded = match &wish.task {
-        Some(task) => config::load(&Sources { frozen: Some(task.directory.join("config.json")), ..Sources::default() })?,
+        Some(task) => {
+            config::load(&Sources { frozen: Some(task.directory.join("config.json")), ..Sources::default() })?
+        }
         None => configuration(&cwd, &repository, Given::default(), &NEEDED, can_ask, surroundings)?,
     };
     for unserved in config::later::unserved(loaded.config(&NEEDED)?) {

@@ -14,13 +14,13 @@ use workmux_plugin_api::{
 };
 
 use super::actions::Actions;
-use super::typing;
 use super::agent::{self, Command};
 use super::failed::Failed;
 use super::guest_paths::GuestPaths;
 use super::imports::Imports;
 use super::log::Log;
 use super::told::report;
+use super::typing;
 use super::wanted::{assignment, build_spec, extra_mounts, variables};
 use super::{Place, Wish, failed, guest_program, reach, reaper, settings};
 use crate::config::Config;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use color_eyre::eyre::{Report, Result};
 use workmux_plugin_api::manifest::Root;
-use workmux_plugin_api::{CheckRequest, ImageRequest, Manifest, Purpose, SettingsRequest};
+use workmux_plugin_api::{CheckRequest, ImageRequest, Manifest, SettingsRequest};
 
 use super::{NEEDED, agent, guest_program, owner, settings, sources, tell};
 use crate::config::backend_table::BackendTable;
@@ -41,7 +41,7 @@ impl<'a> Survey<'a> {
         let cwd = surroundings.cwd.canonicalize().unwrap_or_else(|_| surroundings.cwd.clone());
         let repository = Repository::discover(&cwd);
         let loaded = load(&cwd, repository.as_ref().ok(), surroundings, crate::ui::can_ask())?;
-        tell(&loaded);
+        tell(&loaded, &NEEDED);
         Ok(Self { surroundings, repository, loaded: Ok(loaded) })
     }
 

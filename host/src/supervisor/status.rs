@@ -50,6 +50,17 @@ impl Status {
     }
 }
 
+impl From<std::process::ExitStatus> for Status {
+    /// Of a program that is the command itself.
+    fn from(status: std::process::ExitStatus) -> Self {
+        use std::os::unix::process::ExitStatusExt as _;
+        match (status.code(), status.signal()) {
+            (Some(code), _) => Self::Exited(u8::try_from(code).unwrap_or(u8::MAX)),
+            (None, signal) => Self::Signaled(signal.unwrap_or_default()),
+        }
+    }
+}
+
 /// How the backend's program (or session) ended.
 #[derive(Debug)]
 pub(super) enum ProgramEnd {

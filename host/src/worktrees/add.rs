@@ -133,9 +133,7 @@ pub(crate) fn add(wish: Add, surroundings: &Surroundings) -> Result<u8, Failure>
         return Err(usage(format!("{which} fits one worktree, and several are asked for")));
     }
     let pinned = match config.sandbox.enabled {
-        true => {
-            Some(launch::pin(&loaded, &NEEDED, &here.repository, wish.backend.as_deref(), can_ask, surroundings)?)
-        }
+        true => Some(launch::pin(&loaded, &NEEDED, &here.repository, wish.backend.as_deref(), can_ask, surroundings)?),
         false => None,
     };
     let target = Target::here(config.default_session.as_deref())?;
@@ -169,7 +167,10 @@ pub(crate) fn add(wish: Add, surroundings: &Surroundings) -> Result<u8, Failure>
             Ok(one) => one,
             Err(failure) => {
                 if !made.is_empty() {
-                    crate::ui::note(&format!("{} worktree(s) were made before this failed; see: workmux list", made.len()));
+                    crate::ui::note(&format!(
+                        "{} worktree(s) were made before this failed; see: workmux list",
+                        made.len()
+                    ));
                 }
                 return Err(Failure { report: hint(failure.report), code: failure.code });
             }
@@ -329,9 +330,10 @@ impl Adding<'_> {
 fn checked(branch: &str, remotes: &[String]) -> Result<()> {
     match names::wrong_with(branch, remotes) {
         None => Ok(()),
-        Some(why) => {
-            Err(hinted(format!("'{}' cannot be a branch: {why}", text::line(branch)), "choose another, such as fix-login"))
-        }
+        Some(why) => Err(hinted(
+            format!("'{}' cannot be a branch: {why}", text::line(branch)),
+            "choose another, such as fix-login",
+        )),
     }
 }
 
@@ -365,7 +367,10 @@ fn branch(wish: &Add, prompt: &str, config: &Config, surroundings: &Surroundings
         Some(branch) if !wish.auto_name => Ok(branch.clone()),
         _ => match (&wish.name, prompt.is_empty()) {
             (Some(name), _) if !wish.auto_name => Ok(text::slug(name)),
-            (_, true) => Err(hinted("give a branch, or a prompt to name one after", "workmux add BRANCH, or: workmux add -p TEXT")),
+            (_, true) => Err(hinted(
+                "give a branch, or a prompt to name one after",
+                "workmux add BRANCH, or: workmux add -p TEXT",
+            )),
             (_, false) => autoname::branch(prompt, config, surroundings),
         },
     }
@@ -393,7 +398,10 @@ fn variants(wish: &Add) -> Result<Vec<Variant>, String> {
             variant.agent = Some(agent.clone());
             variant
         };
-        all = all.iter().flat_map(|variant| wish.agents.iter().map(|agent| with(variant, agent)).collect::<Vec<_>>()).collect();
+        all = all
+            .iter()
+            .flat_map(|variant| wish.agents.iter().map(|agent| with(variant, agent)).collect::<Vec<_>>())
+            .collect();
     } else if let Some(agent) = wish.agents.first() {
         all.iter_mut().for_each(|variant| variant.agent = Some(agent.clone()));
     }
@@ -407,15 +415,18 @@ fn variants(wish: &Add) -> Result<Vec<Variant>, String> {
 fn rows(matrix: &str) -> Result<Vec<Variant>, String> {
     let mut rows: Vec<Variant> = Vec::new();
     for (n, column) in matrix.split(';').map(str::trim).filter(|column| !column.is_empty()).enumerate() {
-        let (name, values) = column.split_once(':').ok_or_else(|| {
-            format!("--foreach needs 'name:value,value', and '{}' has no ':'", text::line(column))
-        })?;
+        let (name, values) = column
+            .split_once(':')
+            .ok_or_else(|| format!("--foreach needs 'name:value,value', and '{}' has no ':'", text::line(column)))?;
         let values: Vec<&str> = values.split(',').map(str::trim).filter(|value| !value.is_empty()).collect();
         if n == 0 {
             rows = vec![Variant::default(); values.len()];
         }
         if values.is_empty() || values.len() != rows.len() {
-            return Err(format!("--foreach needs as many values for '{}' as for the first name", text::line(name.trim())));
+            return Err(format!(
+                "--foreach needs as many values for '{}' as for the first name",
+                text::line(name.trim())
+            ));
         }
         for (row, value) in rows.iter_mut().zip(values) {
             row.suffix = format!("{}-{}", row.suffix, text::slug(value));

@@ -21,8 +21,9 @@ const DEADLINE: Duration = Duration::from_secs(60);
 pub(crate) fn branch(prompt: &str, config: &Config, surroundings: &Surroundings) -> Result<String> {
     match config.auto_name.command.as_deref().filter(|command| !command.trim().is_empty()) {
         Some(command) => generated(command, prompt, surroundings).wrap_err("the branch could not be named"),
-        None => names::after_prompt(prompt)
-            .ok_or_else(|| hinted("the prompt has no word to name a branch after", "give the branch: workmux add BRANCH")),
+        None => names::after_prompt(prompt).ok_or_else(|| {
+            hinted("the prompt has no word to name a branch after", "give the branch: workmux add BRANCH")
+        }),
     }
 }
 
@@ -31,8 +32,8 @@ fn generated(command: &str, prompt: &str, surroundings: &Surroundings) -> Result
     let mut generator = Command::new("sh");
     generator.arg("-c").arg(command).current_dir(directory.path()).env_clear();
     generator.env("PATH", surroundings.path_variable()).env("HOME", &surroundings.home).env("TMPDIR", directory.path());
-    let output = tool::run(&mut generator, prompt.as_bytes(), DEADLINE)
-        .wrap_err("'auto_name.command' did not answer")?;
+    let output =
+        tool::run(&mut generator, prompt.as_bytes(), DEADLINE).wrap_err("'auto_name.command' did not answer")?;
     if !output.status.success() {
         let said = text::short(&output.stderr_text(), 200);
         return Err(Report::msg(said).wrap_err(format!("'auto_name.command' failed: {}", output.status)));

@@ -145,9 +145,7 @@ impl Root {
     /// Whether it is still where it was opened.
     pub(crate) fn is_at(&self, path: &Path) -> bool {
         use std::os::unix::fs::MetadataExt as _;
-        let (Ok(ours), Ok(there)) =
-            (nix::sys::stat::fstat(self.0.as_fd()), std::fs::symlink_metadata(path))
-        else {
+        let (Ok(ours), Ok(there)) = (nix::sys::stat::fstat(self.0.as_fd()), std::fs::symlink_metadata(path)) else {
             return false;
         };
         (ours.st_dev, ours.st_ino) == (there.dev(), there.ino())

@@ -80,7 +80,9 @@ impl<'a> Work<'a> {
         let command = command.args(["add", "--quiet", "--no-track", "-b", branch]).arg("--").arg(path).arg(base);
         match command.run() {
             Ok(_) => Ok(()),
-            Err(GitError::Failed { detail, .. }) if detail.contains("a branch named") && detail.contains("already exists") => {
+            Err(GitError::Failed { detail, .. })
+                if detail.contains("a branch named") && detail.contains("already exists") =>
+            {
                 Err(Added::BranchExists)
             }
             Err(e) => Err(Added::Failed(e)),
@@ -190,7 +192,11 @@ impl<'a> Work<'a> {
 
     /// Puts this checkout's branch on top of `onto`; where that conflicts, everything is as before.
     pub(crate) fn rebase(&self, onto: &str) -> Result<()> {
-        let output = self.committing("rebase")?.args(["--quiet", "--end-of-options"]).arg(format!("refs/heads/{onto}")).output()?;
+        let output = self
+            .committing("rebase")?
+            .args(["--quiet", "--end-of-options"])
+            .arg(format!("refs/heads/{onto}"))
+            .output()?;
         if output.status.success() {
             return Ok(());
         }
@@ -214,7 +220,11 @@ impl<'a> Work<'a> {
             let abort: &[&str] = if way == Way::Squash { &["--merge"] } else { &["--abort"] };
             let verb = if way == Way::Squash { "reset" } else { "merge" };
             let _nothing_begun = self.git(verb)?.args(abort).output();
-            return Err(conflict("merge", &text::block(&[output.stderr_text(), String::from_utf8_lossy(&output.stdout).into_owned()].join("\n")), conflicts));
+            return Err(conflict(
+                "merge",
+                &text::block(&[output.stderr_text(), String::from_utf8_lossy(&output.stdout).into_owned()].join("\n")),
+                conflicts,
+            ));
         }
         if way == Way::Squash && !self.staged()? {
             return Ok(());
@@ -252,9 +262,11 @@ impl<'a> Work<'a> {
         } else if base == ours && way != Way::Squash {
             theirs
         } else if way == Way::Rebase {
-            return Err(Report::msg(format!("'{}' is not on top of it after the rebase", text::line(branch))).wrap_err(failed()));
+            return Err(Report::msg(format!("'{}' is not on top of it after the rebase", text::line(branch)))
+                .wrap_err(failed()));
         } else {
-            let output = self.git("merge-tree")?.args(["--write-tree", "--name-only", "-z", &ours, &theirs]).output()?;
+            let output =
+                self.git("merge-tree")?.args(["--write-tree", "--name-only", "-z", &ours, &theirs]).output()?;
             if !output.status.success() {
                 let files = output.stdout.split(|b| *b == 0).skip(1).take_while(|p| !p.is_empty());
                 let files = files.map(|p| text::line(&String::from_utf8_lossy(p))).collect();

@@ -121,9 +121,7 @@ impl Family {
                     record: Some(own.record.id),
                 }
             }
-            None => {
-                Parent { run: self.run.clone(), record: None, handle: None, family: self.run.clone(), depth: 1 }
-            }
+            None => Parent { run: self.run.clone(), record: None, handle: None, family: self.run.clone(), depth: 1 },
         }
     }
 
@@ -159,12 +157,8 @@ impl Family {
             None => autoname::branch(&request.prompt, &config, &self.surroundings).map_err(|e| told(&e))?,
         };
         check(&name)?;
-        let wanted = Wanted {
-            prompt: !request.prompt.is_empty(),
-            sandbox: true,
-            agents_only: true,
-            ..Wanted::default()
-        };
+        let wanted =
+            Wanted { prompt: !request.prompt.is_empty(), sandbox: true, agents_only: true, ..Wanted::default() };
         let windows = plan(&config, &wanted).map_err(|why| refused(&why))?;
         let main = self.repository.main_checkout.clone().unwrap_or_else(|| self.repository.worktree.clone());
         let target = Target::here(config.default_session.as_deref()).map_err(|e| self.failed(&e))?;
@@ -179,11 +173,7 @@ impl Family {
                 config: config.clone(),
                 behalf: Behalf::Guest,
                 handle: names::handle(&config, &branch, None).map_err(|e| told(&e))?,
-                branch: Branch::New {
-                    name: branch,
-                    start: format!("refs/heads/{base}"),
-                    base: Some(base.clone()),
-                },
+                branch: Branch::New { name: branch, start: format!("refs/heads/{base}"), base: Some(base.clone()) },
                 windows: windows.clone(),
                 prompt: request.prompt.clone(),
                 parent: Some(parent.clone()),
@@ -256,7 +246,10 @@ impl Family {
         };
         let fits = |entry: &&Entry| entry.record.handle == name || entry.record.branch == name;
         all.iter().find(fits).cloned().ok_or_else(|| {
-            Refusal::new(Code::NotFound, format!("there is no agent '{}' that was started from here", text::short(name, 80)))
+            Refusal::new(
+                Code::NotFound,
+                format!("there is no agent '{}' that was started from here", text::short(name, 80)),
+            )
         })
     }
 

@@ -167,7 +167,8 @@ mod tests {
     fn files_directories_and_patterns_are_copied_and_linked() {
         let (_all, main, new) = checkouts();
         fs::write(new.join(".env"), "git's").unwrap();
-        let notes = provide(&files(&[".env", "run.sh", "**/*.env", "none*"], &["conf/deep/deeper/"]), &main, &new).unwrap();
+        let notes =
+            provide(&files(&[".env", "run.sh", "**/*.env", "none*"], &["conf/deep/deeper/"]), &main, &new).unwrap();
         assert_eq!(notes, ["'files.copy': the main checkout has no 'none*'"]);
         assert_eq!(fs::read_to_string(new.join(".env")).unwrap(), "git's");
         assert_eq!(fs::read_to_string(new.join("conf/.env")).unwrap(), "b");

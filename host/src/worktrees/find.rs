@@ -61,11 +61,12 @@ impl Here {
         let all = self.all()?;
         let Some(name) = name else {
             let here = all.into_iter().find(|known| known.checkout.root == self.repository.worktree);
-            return here.filter(|known| !known.checkout.main).ok_or_else(|| {
-                hinted("this is the main checkout", "name a worktree: workmux list shows them")
-            });
+            return here
+                .filter(|known| !known.checkout.main)
+                .ok_or_else(|| hinted("this is the main checkout", "name a worktree: workmux list shows them"));
         };
-        let found = |fits: &dyn Fn(&Known) -> bool| all.iter().find(|known| !known.checkout.main && fits(known)).cloned();
+        let found =
+            |fits: &dyn Fn(&Known) -> bool| all.iter().find(|known| !known.checkout.main && fits(known)).cloned();
         let known = found(&|known| known.name == name)
             .or_else(|| found(&|known| known.checkout.branch.as_deref() == Some(name)))
             .or_else(|| found(&|known| known.checkout.root.file_name().is_some_and(|file| file == name)));
@@ -119,7 +120,11 @@ impl Known {
 
     fn gone(&self) -> Report {
         hinted(
-            format!("the directory of '{}' is gone: {}", text::line(&self.name), text::quote(self.checkout.root.as_os_str())),
+            format!(
+                "the directory of '{}' is gone: {}",
+                text::line(&self.name),
+                text::quote(self.checkout.root.as_os_str())
+            ),
             format!("forget the worktree: workmux remove {}", text::line(&self.name)),
         )
     }

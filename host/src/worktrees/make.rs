@@ -251,9 +251,10 @@ fn reserve(store: &Store, record: Record, work: &Work) -> Result<Entry> {
     {
         super::remove::leftover(&old, work);
     }
-    store.reserve(record).wrap_err("cannot keep the worktree's record")?.ok_or_else(|| {
-        Taken::Worktree(worktree.file_name().unwrap_or_default().to_string_lossy().into_owned()).into()
-    })
+    store
+        .reserve(record)
+        .wrap_err("cannot keep the worktree's record")?
+        .ok_or_else(|| Taken::Worktree(worktree.file_name().unwrap_or_default().to_string_lossy().into_owned()).into())
 }
 
 fn checked_out(making: &Making, work: &Work, worktree: &Path, undo: &mut Undo) -> Result<()> {

@@ -3,8 +3,6 @@
 //! Nothing is begun where something could be lost: what is not committed in the worktree, what is changed in the target's
 //! checkout. A conflict leaves everything as it was (P34).
 
-
-
 use color_eyre::eyre::{Report, Result, WrapErr as _};
 
 use super::changes::{Behalf, Way, Work};
@@ -123,7 +121,10 @@ impl Merging<'_> {
             ));
         }
         if branch == self.into {
-            return Err(hinted(format!("'{}' cannot be merged into itself", text::line(&branch)), "name another: --into BRANCH"));
+            return Err(hinted(
+                format!("'{}' cannot be merged into itself", text::line(&branch)),
+                "name another: --into BRANCH",
+            ));
         }
         if source.branch(self.into).map_err(Report::new)?.is_none() {
             return Err(hinted(
@@ -146,7 +147,8 @@ impl Merging<'_> {
             return Ok(lines);
         }
         if !uncommitted.is_empty() {
-            lines.push(format!("Kept worktree '{}': it holds work that is not committed", text::line(&self.known.name)));
+            lines
+                .push(format!("Kept worktree '{}': it holds work that is not committed", text::line(&self.known.name)));
             return Ok(lines);
         }
         let merged = source.branch(&branch).map_err(Report::new)?;
@@ -181,7 +183,10 @@ impl Merging<'_> {
                 Behalf::Guest => String::new(),
             };
             return Err(hinted(
-                format!("'{}' is checked out{place} with changes that are not committed: {first}", text::line(self.into)),
+                format!(
+                    "'{}' is checked out{place} with changes that are not committed: {first}",
+                    text::line(self.into)
+                ),
                 "commit or stash them there first",
             ));
         }
@@ -222,4 +227,3 @@ impl Merging<'_> {
         }
     }
 }
-

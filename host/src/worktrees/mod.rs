@@ -32,6 +32,16 @@ mod wait;
 pub(crate) use family::Family;
 pub(crate) use record::{State, change_state};
 
+/// The names of the worktrees of the repository this process is in; none where that cannot be told.
+pub(crate) fn names_here() -> Vec<String> {
+    let all = || {
+        let surroundings = crate::surroundings::Surroundings::read()?;
+        find::Here::find(&surroundings.cwd, &surroundings)?.all()
+    };
+    let all = all().unwrap_or_default();
+    all.into_iter().filter(|known| !known.checkout.main).map(|known| known.name).collect()
+}
+
 /// Keeps what an agent outside a sandbox says of itself, where it works in a worktree that was made here.
 pub(crate) fn told(status: crate::multiplexer::Status) {
     let Ok(surroundings) = crate::surroundings::Surroundings::read() else { return };

@@ -39,7 +39,9 @@ pub(crate) fn wrong_with(branch: &str, remotes: &[String]) -> Option<String> {
         "git means something else by it".to_owned()
     } else if !is_ref_name(&format!("refs/heads/{branch}")) || text::line(branch) != branch {
         "git takes no such name".to_owned()
-    } else if let Some(remote) = remotes.iter().find(|r| branch.strip_prefix(r.as_str()).is_some_and(|b| b.starts_with('/'))) {
+    } else if let Some(remote) =
+        remotes.iter().find(|r| branch.strip_prefix(r.as_str()).is_some_and(|b| b.starts_with('/')))
+    {
         format!("'{}' is a remote", text::line(remote))
     } else {
         return None;
@@ -103,7 +105,10 @@ pub(crate) fn base_directory(config: &Config, main: &Path, home: &Path) -> Resul
     let expanded = configured.replace("{project}", &project);
     if let Some(open) = configured.replace("{project}", "").find('{') {
         return Err(hinted(
-            format!("'worktree_dir' holds '{}', which means nothing", text::line(&configured[open.min(configured.len())..])),
+            format!(
+                "'worktree_dir' holds '{}', which means nothing",
+                text::line(&configured[open.min(configured.len())..])
+            ),
             "only {project} and a leading ~ are expanded in it",
         ));
     }
@@ -163,8 +168,21 @@ mod tests {
     fn p6_names_that_mean_something_else_are_refused() {
         let remotes = ["origin".to_owned()];
         for bad in [
-            "", "-D", "--", "a/-b", "HEAD", "@", "refs/heads/x", "a..b", "a@{0}", "x.lock", "a b", "a\nb", "origin/x",
-            "a\u{202e}b", &"x".repeat(201),
+            "",
+            "-D",
+            "--",
+            "a/-b",
+            "HEAD",
+            "@",
+            "refs/heads/x",
+            "a..b",
+            "a@{0}",
+            "x.lock",
+            "a b",
+            "a\nb",
+            "origin/x",
+            "a\u{202e}b",
+            &"x".repeat(201),
         ] {
             assert!(wrong_with(bad, &remotes).is_some(), "{bad:?}");
             assert!(wrong_with_guests(bad, &remotes).is_some(), "{bad:?}");

@@ -122,7 +122,7 @@ fn number(number: usize) -> OsString {
 
 fn ended(mut command: Command) -> Result<u8> {
     let status = command.status().wrap_err("the shell cannot be started")?;
-    Ok(crate::supervisor::Status::of(status).code())
+    Ok(crate::supervisor::Status::from(status).code())
 }
 
 /// Becomes the agent of a pane outside any sandbox (`workmux __agent`, from the user's interactive shell).
@@ -137,7 +137,7 @@ pub(crate) fn agent(directory: &Path, window: usize, pane: usize, surroundings: 
     command.arg("-c").arg(format!("{} \"$@\"", launch::agent::directly(&text))).arg("sh").args(words);
     for (name, value) in config.agents.get(agent).map(|own| &own.env).into_iter().flatten() {
         if let Some(value) = launch::agent::variable(value) {
-            command.env(name, OsString::from(value));
+            command.env(name, value);
         }
     }
     for name in WHICH.iter().chain([&PROGRAM]) {

@@ -63,9 +63,8 @@ pub(crate) enum Runs {
 /// The window and pane that lead: the first agent, else the first with a command.
 pub(crate) fn leading(windows: &[Plan]) -> Option<(usize, usize)> {
     let all = || {
-        let panes = |(w, plan): (usize, &'_ Plan)| -> Vec<(usize, usize)> {
-            (0..plan.panes.len()).map(|p| (w, p)).collect()
-        };
+        let panes =
+            |(w, plan): (usize, &'_ Plan)| -> Vec<(usize, usize)> { (0..plan.panes.len()).map(|p| (w, p)).collect() };
         windows.iter().enumerate().flat_map(panes)
     };
     let runs = |&(w, p): &(usize, usize)| &windows[w].panes[p].runs;
@@ -119,8 +118,7 @@ pub(crate) fn plan(config: &Config, wanted: &Wanted) -> Result<Vec<Plan>, String
     }
     let mut prompted = !wanted.prompt;
     let plans = windows.into_iter().map(|(name, panes)| {
-        let mut panes: Vec<PanePlan> =
-            panes.into_iter().map(|pane| one(pane, config, wanted, &mut prompted)).collect();
+        let mut panes: Vec<PanePlan> = panes.into_iter().map(|pane| one(pane, config, wanted, &mut prompted)).collect();
         if wanted.agents_only {
             panes.retain(|pane| pane.runs.is_agent());
             // What they divided is not there.
@@ -149,12 +147,10 @@ fn unknown_layout(name: &str, config: &Config) -> String {
 }
 
 fn defaults(config: &Config, wanted: &Wanted) -> Vec<Pane> {
-    let agent = config.agent.is_some() || wanted.agent.is_some() || wanted.prompt || wanted.sandbox || wanted.for_agents;
+    let agent =
+        config.agent.is_some() || wanted.agent.is_some() || wanted.prompt || wanted.sandbox || wanted.for_agents;
     let command = (agent || config.sandbox.enabled).then(|| "<agent>".to_owned());
-    vec![
-        Pane { command, focus: true, ..Pane::default() },
-        Pane { split: Some(Split::Horizontal), ..Pane::default() },
-    ]
+    vec![Pane { command, focus: true, ..Pane::default() }, Pane { split: Some(Split::Horizontal), ..Pane::default() }]
 }
 
 fn check(panes: &[Pane]) -> Result<(), String> {
@@ -252,9 +248,10 @@ pub(crate) fn agent_command(
     let has = |flag: &str| given.iter().any(|word| word == flag);
     let mut flags: Vec<&str> = row.flags.iter().copied().filter(|flag| !has(flag)).collect();
     if sandboxed {
-        let missing = row.sandbox_flags.iter().filter(|flag| {
-            !flag.words.first().into_iter().chain(flag.aliases).any(|word| has(word))
-        });
+        let missing = row
+            .sandbox_flags
+            .iter()
+            .filter(|flag| !flag.words.first().into_iter().chain(flag.aliases).any(|word| has(word)));
         flags.extend(missing.flat_map(|flag| flag.words.iter().copied()));
     }
     for flag in flags {
@@ -362,7 +359,8 @@ mod tests {
         let wanted = Wanted { layout: Some("wide"), ..Wanted::default() };
         assert_eq!(plan(&config, &wanted).unwrap()[0].panes.len(), 2);
         config.mode = Mode::Session;
-        config.windows = Some(vec![Window { name: Some("logs".into()), panes: Some(vec![pane("tail")]) }, Window::default()]);
+        config.windows =
+            Some(vec![Window { name: Some("logs".into()), panes: Some(vec![pane("tail")]) }, Window::default()]);
         let plans = plan(&config, &Wanted::default()).unwrap();
         assert_eq!(plans.len(), 2);
         assert_eq!((plans[0].name.as_deref(), plans[1].panes.len()), (Some("logs"), 2));

@@ -51,7 +51,11 @@ impl Quota {
         }
         let same = |other: &Parent| other.family == parent.family;
         let working = |entry: &super::record::Entry| {
-            if entry.complete() { !super::wait::finished(&entry.state()) || about_to(entry) } else { !entry.abandoned() }
+            if entry.complete() {
+                !super::wait::finished(&entry.state()) || about_to(entry)
+            } else {
+                !entry.abandoned()
+            }
         };
         let live = store.all().iter().filter(|e| e.record.parent.as_ref().is_some_and(same) && working(e)).count();
         if live >= self.live {
@@ -136,6 +140,9 @@ mod tests {
         assert!(take("a", 1).unwrap_err().contains("3"));
         assert_eq!(take("b", 1), Ok(()));
         fs::write(state.path().join("families/a"), "rubbish").unwrap();
-        assert!(quota.check(&parent("a", 1), &store, state.path(), true).is_err(), "what cannot be counted is not made");
+        assert!(
+            quota.check(&parent("a", 1), &store, state.path(), true).is_err(),
+            "what cannot be counted is not made"
+        );
     }
 }

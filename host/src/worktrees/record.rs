@@ -190,9 +190,9 @@ impl Store {
     pub(crate) fn sweep(&self, worktree: &Path) {
         let directory = self.directory(worktree);
         if Entry::read(directory.clone()).is_none()
-            && fs::metadata(&directory).and_then(|m| m.modified()).is_ok_and(|at| {
-                SystemTime::now().duration_since(at).is_ok_and(|age| age.as_secs() > 10)
-            })
+            && fs::metadata(&directory)
+                .and_then(|m| m.modified())
+                .is_ok_and(|at| SystemTime::now().duration_since(at).is_ok_and(|age| age.as_secs() > 10))
         {
             let _gone = fs::remove_dir_all(directory);
         }

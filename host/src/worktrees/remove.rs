@@ -60,7 +60,13 @@ pub(crate) fn remove(wish: &Remove, surroundings: &Surroundings) -> Result<u8, F
     }
     let main = Repository::discover(&here.main).map_err(Report::new)?;
     for known in &chosen {
-        let end = End { config: &config, hooks: !wish.no_hooks, branch: !wish.keep_branch, unchanged: None, main: &here.main };
+        let end = End {
+            config: &config,
+            hooks: !wish.no_hooks,
+            branch: !wish.keep_branch,
+            unchanged: None,
+            main: &here.main,
+        };
         match end.of(known, &main, Behalf::User) {
             Ok(()) => crate::ui::print(&format!("✓ Removed worktree '{}'", text::line(&known.name))),
             Err(e) => {
@@ -118,7 +124,8 @@ fn lost(known: &Known, work: &Work, main_branch: Option<&str>, keep_branch: bool
         let repository = known.repository()?;
         let uncommitted = Work::new(&repository, Behalf::User)?.uncommitted(true).map_err(Report::new)?;
         if let Some(first) = uncommitted.first() {
-            let more = if uncommitted.len() > 1 { format!(" and {} more", uncommitted.len() - 1) } else { String::new() };
+            let more =
+                if uncommitted.len() > 1 { format!(" and {} more", uncommitted.len() - 1) } else { String::new() };
             lost.push(format!("not committed: {first}{more}"));
         }
     }
@@ -223,7 +230,8 @@ pub(crate) fn leftover(entry: &Entry, work: &Work) {
     if entry.abandoned() {
         let _not_there = work.remove_worktree(&record.worktree);
         if record.new_branch && matches!(work.branch(&record.branch), Ok(Some(_))) {
-            let merged = record.base.as_ref().is_some_and(|base| work.ahead(&record.branch, base).is_ok_and(|n| n == 0));
+            let merged =
+                record.base.as_ref().is_some_and(|base| work.ahead(&record.branch, base).is_ok_and(|n| n == 0));
             if merged {
                 let _not_there = work.delete_branch(&record.branch);
             }
@@ -231,4 +239,3 @@ pub(crate) fn leftover(entry: &Entry, work: &Work) {
     }
     let _next_time = entry.remove();
 }
-

@@ -94,8 +94,7 @@ pub(crate) fn open(
                 Target::Session(socket, _) => socket.clone(),
                 Target::Background => PathBuf::new(),
             };
-            entry.record.place =
-                Some(Place::Window { multiplexer: multiplexer.name().to_owned(), socket, pane });
+            entry.record.place = Some(Place::Window { multiplexer: multiplexer.name().to_owned(), socket, pane });
             Ok(())
         }
         Err(e) => {

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use color_eyre::eyre::{Report, Result};
+use color_eyre::eyre::Result;
 use serde_json::{Value, json};
 use workmux_guest::words::Member;
 
-use super::changes::{Behalf, Work};
 use super::find::{Here, Known};
 use super::record::{Entry, State, now};
 use super::show;
@@ -138,7 +137,11 @@ pub(crate) fn status(look: &Look, surroundings: &Surroundings) -> Result<u8, Fai
         return Ok(0);
     }
     let mut order = Vec::new();
-    if look.tree { below(&entries, None, 0, &mut order) } else { order.extend(entries.iter().map(|entry| (0, entry))) }
+    if look.tree {
+        below(&entries, None, 0, &mut order)
+    } else {
+        order.extend(entries.iter().map(|entry| (0, entry)))
+    }
     let mut rows = vec![["NAME", "STATUS", "SINCE", "SANDBOX", "AGENT", "BRANCH"].map(str::to_owned)];
     for (depth, entry) in order {
         let (record, state) = (&entry.record, entry.state());
@@ -200,4 +203,3 @@ fn table<const N: usize>(rows: &[[String; N]]) -> String {
     };
     rows.iter().map(line).collect::<Vec<_>>().join("\n")
 }
-

@@ -34,9 +34,8 @@ fn nobody(name: &str) -> Report {
 pub(crate) fn type_for(entry: &Entry, text: &str, surroundings: &Surroundings) -> Result<()> {
     let failed = || format!("'{}' was not told", text::line(&entry.record.handle));
     if entry.record.sandboxed {
-        let run = show::run_of(entry, &surroundings.state).ok_or_else(|| {
-            hinted("its sandbox is not ready yet", "try again when it works: workmux status")
-        });
+        let run = show::run_of(entry, &surroundings.state)
+            .ok_or_else(|| hinted("its sandbox is not ready yet", "try again when it works: workmux status"));
         return launch::typing::enter(&run.wrap_err_with(failed)?, text).wrap_err_with(failed);
     }
     match (&entry.record.place, show::find(entry)) {
