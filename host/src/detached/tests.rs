@@ -335,22 +335,23 @@ fn processes_with(path: &Path) -> Vec<String> {
 fn it_outlives_whoever_started_it_and_holds_nothing_of_theirs() {
     const DIRECTORY: &str = "WORKMUX_TEST_DETACHED";
     if let Some(directory) = std::env::var_os(DIRECTORY) {
-        let words = ["-c", "echo from afar; exec cat"].map(OsString::from);
+        let words = ["-c", "grep SigIgn /proc/$$/status; echo from afar; exec cat"].map(OsString::from);
         return Detached::new(directory).start(Path::new("sh"), &words, Path::new("/"), &[]).unwrap();
     }
     let world = World::new();
-    let mut caller = Command::new(std::env::current_exe().unwrap());
+    // As `nohup` and a shell's `&` do.
+    let mut caller = Command::new("sh");
+    caller.args(["-c", "trap '' HUP INT QUIT; exec \"$0\" \"$@\""]).arg(std::env::current_exe().unwrap());
     caller.args(["--exact", "detached::tests::it_outlives_whoever_started_it_and_holds_nothing_of_theirs"]);
-    caller
-        .env(DIRECTORY, &world.detached.directory)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    caller.env(DIRECTORY, &world.detached.directory);
     // Its output ends only when nobody holds the pipes any more.
     let output = crate::tool::run(&mut caller, b"input", PATIENCE).unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
     assert!(world.detached.alive());
-    assert_eq!(world.shows("afar"), "from afar");
+    let shown = world.shows("from afar");
+    let ignored = shown.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
+    // The command hears what the caller had closed its ears to.
+    assert_eq!(u64::from_str_radix(ignored.trim(), 16).unwrap() & 0b111, 0, "{shown}");
     let supervisor = world.detached.supervisor().unwrap().pid;
     let fds = fs::read_dir(format!("/proc/{supervisor}/fd")).unwrap().flatten();
     let open: Vec<PathBuf> = fds.filter_map(|entry| fs::read_link(entry.path()).ok()).collect();
