@@ -18,12 +18,13 @@ pub(super) struct Batch<'a> {
     socket: &'a Path,
     words: Vec<OsString>,
     input: Vec<u8>,
+    within: Option<String>,
 }
 
 impl<'a> Batch<'a> {
     /// No commands yet.
     pub(super) fn new(socket: &'a Path) -> Self {
-        Self { socket, words: Vec::new(), input: Vec::new() }
+        Self { socket, words: Vec::new(), input: Vec::new(), within: None }
     }
 
     /// One more command.
@@ -42,6 +43,12 @@ impl<'a> Batch<'a> {
         self
     }
 
+    /// As if they were typed in this pane.
+    pub(super) fn within(mut self, pane: &str) -> Self {
+        self.within = Some(pane.to_owned());
+        self
+    }
+
     /// What the commands read on their standard input.
     pub(super) fn input(mut self, input: &[u8]) -> Self {
         self.input = input.to_vec();
@@ -55,6 +62,9 @@ impl<'a> Batch<'a> {
         command.env_clear().current_dir("/").args(["-u", "-S"]).arg(self.socket).args(&self.words);
         if let Some(path) = std::env::var_os("PATH") {
             command.env("PATH", path);
+        }
+        if let Some(pane) = &self.within {
+            command.env("TMUX_PANE", pane);
         }
         let output = tool::run(&mut command, &self.input, DEADLINE)?;
         if output.status.success() {

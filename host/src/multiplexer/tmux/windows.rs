@@ -17,13 +17,12 @@ pub(super) fn open(tmux: &Tmux, window: &NewWindow) -> Result<Opened, Multiplexe
     let mut add = |more: &[&str]| words.extend(more.iter().map(OsString::from));
     match &window.place {
         Where::Session => add(&["new-session", "-d", "-P", "-F", OPENED, "-s", &window.name, "-n", &window.name]),
-        Where::Beside { pane, placement: Placement::AfterCurrent } => {
-            add(&["new-window", "-d", "-P", "-F", OPENED, "-a", "-n", &window.name, "-t", pane]);
-        }
-        // '{end}' would be the last window; without a window the next free place is meant.
-        Where::Beside { pane, placement: Placement::Rightmost } => {
-            let session = tmux.batch().add(["display-message", "-p", "-t", pane, "#{session_id}:"]).run()?;
-            add(&["new-window", "-d", "-P", "-F", OPENED, "-n", &window.name, "-t", session.trim_end()]);
+        // Without a target it is the window of the pane that the command is given in.
+        Where::Beside { placement, .. } => {
+            add(&["new-window", "-d", "-P", "-F", OPENED, "-n", &window.name]);
+            if *placement == Placement::AfterCurrent {
+                add(&["-a"]);
+            }
         }
         Where::In(session) => {
             add(&["new-window", "-d", "-P", "-F", OPENED, "-n", &window.name, "-t", &format!("{session}:")]);
@@ -33,7 +32,11 @@ pub(super) fn open(tmux: &Tmux, window: &NewWindow) -> Result<Opened, Multiplexe
     words.push(window.cwd.clone().into());
     variables(&mut words, &window.env);
     program(&mut words, &window.command);
-    let said = tmux.batch().words(&words).run()?;
+    let batch = match &window.place {
+        Where::Beside { pane, .. } => tmux.batch().within(pane),
+        _ => tmux.batch(),
+    };
+    let said = batch.words(&words).run()?;
     let parts: Vec<&str> = said.trim_end().split(' ').collect();
     let [id, pane, session] = parts[..] else { return Err(odd(&said)) };
     if !is_name(id, '@') || !is_name(pane, '%') || !is_name(session, '$') {
