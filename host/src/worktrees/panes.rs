@@ -370,7 +370,8 @@ mod tests {
     fn p5_the_prompt_is_words_of_its_own() {
         let config = Config::default();
         let hostile = "--help; $(touch x) 'y\n";
-        let built = |name: &str, sandboxed| agent_command(name, "", sandboxed, Some(hostile), agents::row(name), &config);
+        let built =
+            |name: &str, sandboxed| agent_command(name, "", sandboxed, Some(hostile), agents::row(name), &config);
         let (text, words) = built("claude", true);
         assert_eq!(text, "claude --dangerously-skip-permissions");
         assert_eq!(words, ["--", hostile]);
