@@ -4,5 +4,7 @@
 mod worktrees {
     pub(crate) mod case;
 
+    mod adding;
+    mod prompts;
     mod story;
 }
