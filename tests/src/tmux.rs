@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use crate::run::Run;
-use crate::wait::wait_for;
+use crate::wait::{PATIENCE, wait_for};
 use crate::world::World;
 
 /// The server; it ends with the value.
@@ -84,9 +85,15 @@ impl<'w> Tmux<'w> {
     /// # Panics
     /// When it does not.
     pub fn wait_for_text(&self, target: &str, text: &str) -> String {
-        wait_for(&format!("{text:?} in the pane '{target}'"), || {
-            Some(self.screen(target)).filter(|screen| screen.contains(text))
-        })
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let screen = self.screen(target);
+            if screen.contains(text) {
+                return screen;
+            }
+            assert!(Instant::now() < until, "{text:?} did not appear in the pane '{target}'; it shows:\n{screen}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// A window option's value; empty when it is not set.

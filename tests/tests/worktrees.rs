@@ -5,6 +5,9 @@ mod worktrees {
     pub(crate) mod case;
 
     mod adding;
+    mod merging;
+    mod panes;
     mod prompts;
+    mod providing;
     mod story;
 }

@@ -213,7 +213,7 @@ fn p7_worktrees_inside_the_main_checkout_stay_inside_it() {
     world.add(&["four"]).run().ok();
     assert!(world.home().join("trees/project/four/README.md").exists());
     world.user_config("worktree_dir: ~/trees/{branch}\n");
-    world.add(&["five"]).run().code(1).warns("{branch}");
+    world.add(&["five"]).run().code(1).warns("'{project}' is the only placeholder");
 }
 
 #[test]
