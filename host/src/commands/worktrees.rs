@@ -6,6 +6,8 @@ use color_eyre::eyre::Report;
 
 use crate::cli::Command;
 use crate::error::Failure;
+use crate::git::Repository;
+use crate::launch;
 use crate::surroundings::Surroundings;
 use crate::worktrees::add::Add;
 use crate::worktrees::changes::Way;
@@ -18,6 +20,12 @@ use crate::worktrees::{add, merge, open, pane, remove, status, talk};
 
 /// Runs one of them.
 pub(super) fn run(command: Command, surroundings: &Surroundings) -> Result<u8, Failure> {
+    if !matches!(command, Command::Pane { .. } | Command::Agent { .. })
+        && let Ok(repository) = Repository::discover(&surroundings.cwd)
+    {
+        // Root leaves nothing of its own in a user's repository, and the records are the user's.
+        launch::become_owner(&repository.worktree)?;
+    }
     match command {
         Command::Add(args) => {
             let args = *args;

@@ -13,7 +13,7 @@ mod guest_paths;
 mod guest_program;
 mod imports;
 mod log;
-mod notice;
+pub(crate) mod notice;
 mod owner;
 mod person;
 mod reach;

@@ -136,6 +136,9 @@ pub(crate) fn add(wish: Add, surroundings: &Surroundings) -> Result<u8, Failure>
         true => Some(launch::pin(&loaded, &NEEDED, &here.repository, wish.backend.as_deref(), can_ask, surroundings)?),
         false => None,
     };
+    if pinned.is_some() {
+        launch::notice::show_once(&surroundings.state);
+    }
     let target = Target::here(config.default_session.as_deref())?;
     let work = Work::new(&here.repository, Behalf::User)?;
     let remotes = here.repository.remotes().map_err(Report::new)?;

@@ -285,7 +285,7 @@ impl Family {
                 if !entry.record.sandboxed {
                     return Err(refused("it does not work in a sandbox"));
                 }
-                if !entry.state().running() {
+                if !talk::works(&entry) {
                     return Err(refused("it has ended"));
                 }
                 talk::type_for(&entry, &text, &self.surroundings).map_err(|e| told(&e))?;

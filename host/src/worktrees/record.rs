@@ -22,6 +22,8 @@ const STATE: &str = "state.json";
 const PROMPT: &str = "prompt";
 /// The frozen configuration, named by `config`.
 const CONFIG: &str = "config.json";
+/// Seconds that a pane's process may take to begin.
+const STARTING: u64 = 60;
 /// Beyond that it is none of ours.
 const MAX_BYTES: u64 = 4 * 1024 * 1024;
 
@@ -112,6 +114,12 @@ impl State {
     pub(crate) fn say(&mut self, status: &str) {
         self.status = status.to_owned();
         self.since = now();
+    }
+
+    /// Its window was opened a moment ago, and its process has not said so yet.
+    pub(crate) fn starting(&self) -> bool {
+        let waited = now().saturating_sub(self.since);
+        self.process.is_none() && self.exit_code.is_none() && self.since > 0 && waited < STARTING
     }
 
     /// Whether the agent works.
@@ -343,6 +351,11 @@ pub(crate) mod tests {
         let state = tempfile::tempdir().unwrap();
         let entry = Store::new(state.path()).reserve(record("/w/x")).unwrap().unwrap();
         assert!(!entry.state().running());
+        assert!(!entry.state().starting());
+        entry.change(|state| state.since = now()).unwrap();
+        assert!(entry.state().starting() && !entry.state().running());
+        entry.change(|state| state.since = now() - STARTING).unwrap();
+        assert!(!entry.state().starting());
         entry.change(|state| state.process = Some(ProcessIdentity::own())).unwrap();
         assert!(entry.state().running());
         entry.change(|state| state.exit_code = Some(0)).unwrap();

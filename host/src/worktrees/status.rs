@@ -22,6 +22,7 @@ pub(crate) fn succeeded(state: &State) -> bool {
 fn in_words(state: &State) -> String {
     match state.exit_code {
         Some(code) => format!("exited {code}"),
+        None if state.starting() => "starting".to_owned(),
         None if !state.running() => "-".to_owned(),
         None if state.status.is_empty() => "running".to_owned(),
         None => state.status.clone(),
@@ -31,7 +32,7 @@ fn in_words(state: &State) -> String {
 /// As guests are told.
 pub(crate) fn member(entry: &Entry) -> Member {
     let (record, state) = (&entry.record, entry.state());
-    let running = state.running();
+    let running = state.running() || state.starting();
     let status = if state.status.is_empty() { "none" } else { &state.status };
     Member {
         name: record.handle.clone(),

@@ -3,7 +3,8 @@
 //! What is sent to an agent in a sandbox goes into the sandbox's own terminal, never through the host's: by the time it
 //! arrives there may be a shell of the user's in the window.
 
-use std::time::Duration;
+use std::io::ErrorKind;
+use std::time::{Duration, Instant};
 
 use color_eyre::eyre::{Report, Result, WrapErr as _};
 
@@ -16,13 +17,24 @@ use crate::multiplexer::{Location, Multiplexer as _, Tmux};
 use crate::surroundings::Surroundings;
 use crate::{launch, task, text};
 
+/// How long a sandbox that starts is waited for: less than a guest's request may take.
+const READY: Duration = Duration::from_secs(8);
+/// Between two looks at it.
+const LOOK: Duration = Duration::from_millis(50);
+
 /// Types a text for the agent of a worktree, and the Return key.
 pub(crate) fn send(name: &str, text: &str, surroundings: &Surroundings) -> Result<u8, Failure> {
     let here = Here::find(&surroundings.cwd, surroundings)?;
     let known = here.named(Some(name))?;
-    let entry = known.entry.filter(|entry| entry.state().running()).ok_or_else(|| nobody(name))?;
+    let entry = known.entry.filter(works).ok_or_else(|| nobody(name))?;
     type_for(&entry, text, surroundings)?;
     Ok(0)
+}
+
+/// Whether there is an agent to tell, or will be in a moment.
+pub(crate) fn works(entry: &Entry) -> bool {
+    let state = entry.state();
+    state.running() || state.starting()
 }
 
 fn nobody(name: &str) -> Report {
@@ -34,9 +46,7 @@ fn nobody(name: &str) -> Report {
 pub(crate) fn type_for(entry: &Entry, text: &str, surroundings: &Surroundings) -> Result<()> {
     let failed = || format!("'{}' was not told", text::line(&entry.record.handle));
     if entry.record.sandboxed {
-        let run = show::run_of(entry, &surroundings.state)
-            .ok_or_else(|| hinted("its sandbox is not ready yet", "try again when it works: workmux status"));
-        return launch::typing::enter(&run.wrap_err_with(failed)?, text).wrap_err_with(failed);
+        return type_into_sandbox(entry, text, surroundings).wrap_err_with(failed);
     }
     match (&entry.record.place, show::find(entry)) {
         (_, Some(Shows::Background(terminal))) => {
@@ -49,6 +59,26 @@ pub(crate) fn type_for(entry: &Entry, text: &str, surroundings: &Surroundings) -
             tmux.paste(&pane, text).wrap_err_with(failed)
         }
         _ => Err(nobody(&entry.record.handle)),
+    }
+}
+
+/// Types into a sandbox's terminal, once it is there.
+fn type_into_sandbox(entry: &Entry, text: &str, surroundings: &Surroundings) -> Result<()> {
+    let until = Instant::now() + READY;
+    loop {
+        let late = Instant::now() >= until;
+        let state = entry.state();
+        match show::run_of(entry, &surroundings.state).map(|run| launch::typing::enter(&run, text)) {
+            Some(Err(e)) if late || !matches!(e.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
+                return Err(e.into());
+            }
+            Some(Ok(())) => return Ok(()),
+            _ if !state.running() && !state.starting() => return Err(nobody(&entry.record.handle)),
+            _ if late => {
+                return Err(hinted("its sandbox is not ready yet", "try again when it works: workmux status"));
+            }
+            _ => std::thread::sleep(LOOK),
+        }
     }
 }
 
