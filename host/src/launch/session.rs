@@ -229,7 +229,10 @@ impl Stage {
         let parts = Parts {
             git: self.git_parts(),
             extra: extra_mounts(config, surroundings),
-            agent: if mounted { agent::files(command.row, config, surroundings, None)? } else { Vec::new() },
+            agent: match mounted {
+                true => agent::files(command.row, config, surroundings, &place.repository, None)?,
+                false => Vec::new(),
+            },
             own: paths.mounts(&sockets, &guest_program),
         };
         let spec = build_spec(&run_id, purpose, place, config, &command, surroundings, parts, &self.settings, scratch)?;
