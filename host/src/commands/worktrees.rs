@@ -1,10 +1,8 @@
 //! `workmux add`, `open`, `merge` and the other words about worktrees: reads the flags and hands over to who does it.
 
-use std::path::PathBuf;
-
 use color_eyre::eyre::Report;
 
-use crate::cli::Command;
+use crate::cli::{Command, PromptArgs};
 use crate::error::Failure;
 use crate::git::Repository;
 use crate::launch;
@@ -34,7 +32,7 @@ pub(super) fn run(command: Command, surroundings: &Surroundings) -> Result<u8, F
                 auto_name: args.auto_name,
                 name: args.name,
                 base: args.base,
-                prompt: source(args.prompt, args.prompt_file, args.prompt_editor),
+                prompt: source(args.prompt),
                 agents: args.agent,
                 count: args.count,
                 foreach: args.foreach,
@@ -62,7 +60,7 @@ pub(super) fn run(command: Command, surroundings: &Surroundings) -> Result<u8, F
                 sandbox: args.sandbox,
                 agent: args.agent,
                 layout: args.layout,
-                prompt: source(args.prompt, args.prompt_file, args.prompt_editor),
+                prompt: source(args.prompt),
             };
             open::open(wish, surroundings)
         }
@@ -106,6 +104,7 @@ pub(super) fn run(command: Command, surroundings: &Surroundings) -> Result<u8, F
     }
 }
 
-fn source(text: Option<String>, file: Option<PathBuf>, editor: bool) -> Option<Source> {
-    text.map(Source::Text).or(file.map(Source::File)).or(editor.then_some(Source::Editor))
+fn source(args: PromptArgs) -> Option<Source> {
+    let PromptArgs { prompt, prompt_file, prompt_editor } = args;
+    prompt.map(Source::Text).or(prompt_file.map(Source::File)).or(prompt_editor.then_some(Source::Editor))
 }
