@@ -134,6 +134,9 @@ pub struct MergeArgs {
     /// Merge although something in it is not committed; then the worktree stays
     #[arg(long)]
     pub ignore_uncommitted: bool,
+    /// Merge although its agent is at work, and end it
+    #[arg(short, long)]
+    pub force: bool,
     /// Skip the 'pre_merge' and 'pre_remove' hooks
     #[arg(short = 'H', long)]
     pub no_hooks: bool,

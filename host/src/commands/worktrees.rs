@@ -72,8 +72,11 @@ pub(super) fn run(command: Command, surroundings: &Surroundings) -> Result<u8, F
                 _ => Way::Merge,
             };
             let (name, into, keep, no_hooks) = (args.name, args.into, args.keep, args.no_hooks);
-            let ignore_uncommitted = args.ignore_uncommitted;
-            merge::merge(&Merge { name, into, way, ignore_uncommitted, keep, no_hooks }, surroundings)
+            let (ignore_uncommitted, force) = (args.ignore_uncommitted, args.force);
+            merge::merge(
+                &Merge { name, into, way, ignore_uncommitted, keep, cleanup: false, force, no_hooks },
+                surroundings,
+            )
         }
         Command::Remove(args) => {
             let (names, gone, all, force) = (args.names, args.gone, args.all, args.force);

@@ -282,7 +282,16 @@ fn checked_out(making: &Making, work: &Work, worktree: &Path, undo: &mut Undo) -
                 ))
             }
         },
-        Branch::Existing { name, .. } => work.add_existing(worktree, name).wrap_err_with(failed),
+        Branch::Existing { name, .. } => {
+            let all = making.repository.checkouts().map_err(Report::new)?;
+            if let Some(there) = all.iter().find(|checkout| checkout.branch.as_deref() == Some(name)) {
+                return Err(hinted(
+                    format!("'{}' is checked out in {}", text::line(name), text::quote(there.root.as_os_str())),
+                    "go there, or choose another branch",
+                ));
+            }
+            work.add_existing(worktree, name).wrap_err_with(failed)
+        }
     }
 }
 

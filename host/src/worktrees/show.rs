@@ -76,8 +76,8 @@ pub(crate) fn open(
     seen: bool,
     surroundings: &Surroundings,
 ) -> Result<()> {
-    let starting = State { since: now(), ..State::default() };
-    entry.change(|state| *state = starting).wrap_err("cannot keep its state")?;
+    let since = if leading(&entry.record.windows).is_some() { now() } else { 0 };
+    entry.change(|state| *state = State { since, ..State::default() }).wrap_err("cannot keep its state")?;
     let Some(multiplexer) = target.multiplexer() else {
         entry.record.place = in_background(entry, surroundings)?;
         return Ok(());
