@@ -14,7 +14,7 @@
 //!
 //! `sandbox` are the kinds of sandbox, `given` is what `cargo xtask test` hands over, `engine` finds engines and keeps count, `run` runs programs,
 //! `pty` and `tmux` are terminals, `wait` waits, `waiting` is a guest that waits, `residue` looks for what runs left,
-//! `snapshot` sees what changed, `gits` are the versions of git here, `registry` gives out images, `model` talks to agents. No test runs the product as root unless it asks
+//! `stand_in` are agents that do what a test says, `snapshot` sees what changed, `gits` are the versions of git here, `registry` gives out images, `model` talks to agents. No test runs the product as root unless it asks
 //! to (`as_root`).
 
 #![forbid(unsafe_code)]
@@ -31,6 +31,7 @@ mod run;
 mod sandbox;
 mod snapshot;
 pub mod stamp;
+mod stand_in;
 mod tmux;
 mod wait;
 mod waiting;

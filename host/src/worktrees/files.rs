@@ -114,6 +114,10 @@ fn copy_one(from: &Root, path: &Path, to: &Root, depth: usize) -> Result<()> {
         }
         Some(Kind::Link) => to.link_new(path, &above.link(name)?),
         Some(Kind::Directory) => {
+            let there = to.make_directory(path.parent().unwrap_or(Path::new("")))?;
+            if there.kind(name)?.is_some_and(|kind| kind != Kind::Directory) {
+                return Ok(());
+            }
             to.make_directory(path)?;
             for below in above.directory(Path::new(name))?.names()? {
                 if below != ".git" {

@@ -22,6 +22,8 @@ use crate::text;
 const OURS: [&str; 5] = ["XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "WORKMUX_PLUGIN_PATH"];
 /// What a window's processes get to end.
 const CLOSING: Duration = Duration::from_secs(10);
+/// And to begin.
+const OPENING: Duration = Duration::from_secs(10);
 
 /// Where windows are opened.
 #[derive(Debug, Clone)]
@@ -80,6 +82,7 @@ pub(crate) fn open(
     entry.change(|state| *state = State { since, ..State::default() }).wrap_err("cannot keep its state")?;
     let Some(multiplexer) = target.multiplexer() else {
         entry.record.place = in_background(entry, surroundings)?;
+        await_agent(entry);
         return Ok(());
     };
     let mut opened = Vec::new();
@@ -97,6 +100,7 @@ pub(crate) fn open(
                 Target::Background => PathBuf::new(),
             };
             entry.record.place = Some(Place::Window { multiplexer: multiplexer.name().to_owned(), socket, pane });
+            await_agent(entry);
             Ok(())
         }
         Err(e) => {
@@ -105,6 +109,13 @@ pub(crate) fn open(
             }
             Err(e.wrap_err("its window could not be opened"))
         }
+    }
+}
+
+/// Who waits for an agent, or tells it something, right after this must not take it for one that has ended.
+fn await_agent(entry: &Entry) {
+    if leading(&entry.record.windows).is_some() && !super::wait::begun(entry, OPENING) {
+        crate::ui::warning(&format!("the agent of '{}' does not begin", entry.record.handle));
     }
 }
 

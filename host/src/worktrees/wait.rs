@@ -77,6 +77,25 @@ pub(crate) fn all(
     }
 }
 
+/// Waits until the process in a worktree's leading pane has said that it is there; false when the time is over.
+pub(crate) fn begun(entry: &Entry, within: Duration) -> bool {
+    let until = Instant::now() + within;
+    let Ok(changes) = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK) else { return false };
+    let _gone = changes.add_watch(&entry.directory, AddWatchFlags::IN_MOVED_TO);
+    loop {
+        while changes.read_events().is_ok_and(|events| !events.is_empty()) {}
+        if entry.state().process.is_some() {
+            return true;
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return false;
+        }
+        let mut fds = [PollFd::new(changes.as_fd(), PollFlags::POLLIN)];
+        let _looked_at_again = poll(&mut fds, PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO));
+    }
+}
+
 /// Waits until a process has ended; false when the time is over.
 pub(crate) fn ended(process: &ProcessIdentity, within: Duration) -> bool {
     let until = Instant::now() + within;
