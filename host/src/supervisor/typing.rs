@@ -108,7 +108,7 @@ mod tests {
     fn a_program_that_knows_pastes_gets_one() {
         let typing = Typing::new().unwrap();
         let mut listening = Listening::default();
-        let mut typed = |text: &[u8]| {
+        let typed = |text: &[u8]| {
             let mut input = Vec::new();
             typing.enter(text).unwrap();
             assert!(!typing.take(&mut input, usize::MAX));

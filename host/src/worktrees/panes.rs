@@ -369,7 +369,7 @@ mod tests {
     #[test]
     fn p5_the_prompt_is_words_of_its_own() {
         let config = Config::default();
-        let row = |name| agents::row(name);
+        let row = agents::row;
         let hostile = "--help; $(touch x) 'y\n";
         let built = |name: &str, sandboxed| agent_command(name, "", sandboxed, Some(hostile), row(name), &config);
         let (text, words) = built("claude", true);
