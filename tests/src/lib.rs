@@ -14,12 +14,14 @@
 //!
 //! `sandbox` are the kinds of sandbox, `given` is what `cargo xtask test` hands over, `engine` finds engines and keeps count, `run` runs programs,
 //! `pty` and `tmux` are terminals, `wait` waits, `waiting` is a guest that waits, `residue` looks for what runs left,
-//! `snapshot` sees what changed, `gits` are the versions of git here, `registry` gives out images, `model` talks to agents. No test runs the product as root unless it asks
+//! `snapshot` sees what changed, `gits` are the versions of git here, `registry` gives out images, `claude` installs an agent
+//! and `model` talks to it. No test runs the product as root unless it asks
 //! to (`as_root`).
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod claude;
 mod engine;
 mod gits;
 mod given;
