@@ -1,11 +1,15 @@
 //! The whole way with a real agent: Claude Code in a sandbox has two others work, waits for them and merges what they
 //! made. The model's answers are scripted, nothing else is.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use workmux_tests::{Model, Sandbox, pausing, require_engine, told, wait_for};
+use workmux_tests::{Model, Sandbox, pausing, require_engine, told, wait_until};
 
-use super::scene::{branches, records, subjects, tree};
+use super::scene::{Witness, branches, records, subjects, tree};
+
+/// Three such agents at once are as much as a small machine can bear.
+static ALONE: Mutex<()> = Mutex::new(());
 
 mod a_claude_code_coordinator_has_two_others_work_and_merges_them {
     use workmux_tests::Sandbox;
@@ -32,7 +36,9 @@ fn work(name: &str) -> (String, String) {
 
 fn a_claude_code_coordinator_has_two_others_work_and_merges_them(on: Sandbox) {
     require_engine!("npm");
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let world = on.world();
+    let _witness = Witness(&world);
     let bin = world.install_claude();
     let ((alpha, alphas_pipe), (beta, betas_pipe)) = (work("alpha"), work("beta"));
     let model = Model::play(
@@ -62,6 +68,7 @@ fn a_claude_code_coordinator_has_two_others_work_and_merges_them(on: Sandbox) {
     world.user_config(&(on.configuration(&sandbox, table) + &agent));
 
     world.workmux(&["add", "coord", "-S", "-b", "-p", "task-of-the-coordinator"]).run().ok();
+    wait_until("the coordinator to have asked for both", || !model.results().is_empty());
     let at_alpha = told(&tree(&world, "kid-a").join(alphas_pipe));
     let at_beta = told(&tree(&world, "kid-b").join(betas_pipe));
     let shown = world.workmux(&["status", "--tree"]).run().ok().stdout;
@@ -96,8 +103,5 @@ fn a_claude_code_coordinator_has_two_others_work_and_merges_them(on: Sandbox) {
     assert!(world.git(&world.main(), &["status", "--porcelain"]).ok().stdout.is_empty());
     assert_eq!(world.git(&world.main(), &["worktree", "list"]).ok().stdout.lines().count(), 1);
     assert_eq!(records(&world).len(), 0);
-    wait_for("the directory of worktrees to be empty or gone", || {
-        std::fs::read_dir(world.home().join("project__worktrees")).map_or(Some(()), |mut left| left.next().is_none().then_some(()))
-    });
     world.wait_until_clean();
 }
