@@ -1,10 +1,72 @@
-//! A user who wants every agent in a sandbox, and agents that do as they are told: an agent's prompt is its script.
+//! A user whose agents do as they are told: an agent's prompt is its script. Here are also the looks at what is left.
 
 #![expect(clippy::print_stderr, reason = "why a test failed is in what its agents printed")]
 
 use std::path::PathBuf;
 
-use workmux_tests::World;
+use serde_json::Value;
+use workmux_tests::{Finished, Run, Sandbox, World, dial};
+
+/// One test on bubblewrap and one on docker, for functions that take a kind of sandbox: what is decided on the host is
+/// the same for every engine.
+macro_rules! on_both {
+    ($($name:ident),+ $(,)?) => {$(
+        mod $name {
+            #[test]
+            fn bubblewrap() {
+                if workmux_tests::Sandbox::Bubblewrap.is_ready() {
+                    super::$name(workmux_tests::Sandbox::Bubblewrap);
+                }
+            }
+
+            #[test]
+            fn docker() {
+                if workmux_tests::Sandbox::Docker.is_ready() {
+                    super::$name(workmux_tests::Sandbox::Docker);
+                }
+            }
+        }
+    )+};
+}
+pub(crate) use on_both;
+
+/// What follows the sandbox in the user's configuration: an agent that runs its prompt.
+pub(crate) const OBEDIENT: &str = "agent: \"sh -c 'eval \\\"$2\\\"' run\"\n";
+
+/// A world of obedient agents without a network.
+pub(crate) fn scene(on: Sandbox) -> World {
+    scene_with(on, "", OBEDIENT)
+}
+
+/// A world without a network, with further keys of `sandbox`, and with the rest of the user's configuration.
+pub(crate) fn scene_with(on: Sandbox, sandbox: &str, rest: &str) -> World {
+    let world = World::on(on);
+    let comma = if sandbox.is_empty() { "" } else { ", " };
+    world.user_config(&(on.configuration(&format!("network: {{ policy: deny }}{comma}{sandbox}"), "") + rest));
+    world
+}
+
+/// A script in a sandbox with RPC.
+pub(crate) fn guest(world: &World, script: &str) -> Run {
+    world.agent(&["bash", "-c", script])
+}
+
+/// What the host answers to these requests of a guest in `run`'s sandbox.
+pub(crate) fn answers(run: Run) -> Vec<Value> {
+    let finished = run.run().ok();
+    finished.stdout.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{finished}"))).collect()
+}
+
+/// Raw requests, for [`answers`].
+pub(crate) fn requests(world: &World, requests: &[Value]) -> Run {
+    let lines: Vec<String> = requests.iter().map(Value::to_string).collect();
+    guest(world, &dial(&lines.iter().map(String::as_str).collect::<Vec<_>>()))
+}
+
+/// An answer's code, or its type.
+pub(crate) fn code(answer: &Value) -> &str {
+    answer["code"].as_str().or(answer["type"].as_str()).unwrap_or_default()
+}
 
 /// Where the worktree of this handle lies.
 pub(crate) fn tree(world: &World, handle: &str) -> PathBuf {
@@ -13,20 +75,56 @@ pub(crate) fn tree(world: &World, handle: &str) -> PathBuf {
 
 /// The branches, sorted.
 pub(crate) fn branches(world: &World) -> Vec<String> {
-    let listed = world.git(&world.main(), &["branch", "--format=%(refname:short)"]).ok().stdout;
-    listed.lines().map(str::to_owned).collect()
+    lines(&world.git(&world.main(), &["branch", "--format=%(refname:short)"]).ok())
 }
 
 /// The subjects of a branch's commits, newest first, without those of merges.
 pub(crate) fn subjects(world: &World, branch: &str) -> Vec<String> {
-    let listed = world.git(&world.main(), &["log", "--no-merges", "--format=%s", branch, "--"]).ok().stdout;
-    listed.lines().map(str::to_owned).collect()
+    lines(&world.git(&world.main(), &["log", "--no-merges", "--format=%s", branch, "--"]).ok())
 }
 
-/// The worktrees that are known, by their records.
+fn lines(finished: &Finished) -> Vec<String> {
+    finished.stdout.lines().map(str::to_owned).collect()
+}
+
+/// The directories of the worktrees' records.
 pub(crate) fn records(world: &World) -> Vec<PathBuf> {
     let found = std::fs::read_dir(world.state().join("worktrees")).into_iter().flatten().flatten();
     found.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
+}
+
+/// The directory of one worktree's record.
+pub(crate) fn record(world: &World, handle: &str) -> PathBuf {
+    let fits = |path: &PathBuf| json(world, path.join("record.json"))["handle"] == handle;
+    records(world).into_iter().find(fits).unwrap_or_else(|| panic!("there is no record of '{handle}'"))
+}
+
+/// A file of JSON.
+pub(crate) fn json(world: &World, path: PathBuf) -> Value {
+    serde_json::from_str(&world.read(path)).expect("JSON")
+}
+
+/// Everything that a spawn makes: branches, worktrees, directories, records, settings.
+pub(crate) fn traces(world: &World) -> Vec<String> {
+    let listed = |folder: PathBuf| -> Vec<String> {
+        let found = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+        found.map(|entry| entry.path().display().to_string()).collect()
+    };
+    let mut all = branches(world);
+    all.extend(lines(&world.git(&world.main(), &["worktree", "list", "--porcelain"]).ok()));
+    // What is kept about runs lies in hidden ones.
+    all.extend(listed(world.home().to_owned()).into_iter().filter(|path| !path.contains("/.")));
+    all.extend(listed(world.home().join("project__worktrees")));
+    all.extend(records(world).iter().map(|path| path.display().to_string()));
+    all.push(world.read(world.git_dir().join("config")));
+    all.sort();
+    all
+}
+
+/// The lines of the journal.
+pub(crate) fn journal(world: &World) -> Vec<Value> {
+    let text = std::fs::read_to_string(world.state().join("journal.jsonl")).unwrap_or_default();
+    text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
 }
 
 /// Tells what a world's agents printed and what the host noted of them, where the test that holds it fails.
