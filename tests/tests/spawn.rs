@@ -10,5 +10,9 @@ mod spawn {
     pub(crate) mod scene;
 
     mod coordinator;
+    mod family;
+    mod names;
+    mod quota;
     mod requests;
+    mod residue;
 }

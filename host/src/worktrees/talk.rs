@@ -33,7 +33,7 @@ fn nobody(name: &str) -> Report {
 /// Types for an agent that works.
 pub(crate) fn type_for(entry: &Entry, text: &str, surroundings: &Surroundings) -> Result<()> {
     let failed = || format!("'{}' was not told", text::line(&entry.record.handle));
-    if entry.record.sandboxed {
+    if entry.record.sandboxed && !crate::mutant::off("p33_ended") {
         let run = show::run_of(entry, &surroundings.state)
             .ok_or_else(|| hinted("its sandbox is not ready yet", "try again when it works: workmux status"));
         return launch::typing::enter(&run.wrap_err_with(failed)?, text).wrap_err_with(failed);

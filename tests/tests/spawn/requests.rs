@@ -28,7 +28,7 @@ fn an_agent_has_another_one_work_talks_to_it_and_merges_it(on: Sandbox) {
     let run = guest(&world, &script).dir(&topic).run().ok();
     run.clone().says("✓ Spawned agent: kid").says("kid  ").says("✓ Merged 'kid' into 'topic' (1 commit(s))");
     assert!(run.stdout.ends_with("a moment ago\nfirst words\n"), "{run}");
-    assert_eq!(subjects(&world, "topic"), ["by the kid", "a moment ago", "first"]);
+    assert_eq!(subjects(&world, "topic"), ["by the kid", "a moment ago", "ignore", "first"]);
     assert_eq!(branches(&world), ["main", "topic"]);
     assert!(!tree(&world, "kid").exists());
     assert!(world.git(&topic, &["status", "--porcelain"]).ok().stdout.is_empty());
@@ -238,7 +238,7 @@ fn without_a_branch_there_is_nothing_to_start_from() {
                   git rebase --continue; git checkout -q -b other; git commit -q --allow-empty -m third; workmux add kid -p :";
     let run = guest(&world, script).dir(&topic).run().ok();
     assert_eq!(run.stderr.matches("no branch is checked out in this worktree").count(), 2, "{run}");
-    assert_eq!(subjects(&world, "kid"), ["third", "second", "first"], "from the branch that is checked out now: {run}");
+    assert_eq!(subjects(&world, "kid"), ["third", "second", "ignore", "first"], "from the branch that is checked out now: {run}");
     assert_ne!(traces(&world), before);
     world.workmux(&["remove", "kid", "--force"]).run().ok();
     world.wait_until_clean();
