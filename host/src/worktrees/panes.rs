@@ -386,7 +386,7 @@ mod tests {
             "-m x",
             true,
             None,
-            agents::agents::row("codex"),
+            agents::row("codex"),
             &config,
         );
         let text = "codex --dangerously-bypass-approvals-and-sandbox -m x --no-daemon --dangerously-bypass-hook-trust";
