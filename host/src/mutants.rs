@@ -25,6 +25,7 @@ const MUTANTS: &[(&str, &str)] = &[
     ("p16_in_place", "git::tests::shapes::p16_an_empty_submodule_is_covered"),
     ("p17_pointers", "git::tests::attacks::p17_pointers_that_mislead_are_refused_before_the_start"),
     ("p18_record", "git::tests::attacks::p18_a_repository_that_was_replaced_is_refused"),
+    ("p24_left_behind", "launch::left_behind::tests::p24_what_other_programs_obey_is_named_when_it_changed"),
     ("p26_private", "config::tests::frozen::p26_only_our_own_private_file_is_a_frozen_configuration"),
     ("p26_private", "config::tests::frozen::p26_a_frozen_file_needs_a_private_directory"),
     ("p27_tighten", "config::tests::project::p27_a_project_that_loosens_every_key_changes_nothing"),

@@ -12,6 +12,7 @@ mod failed;
 mod guest_paths;
 mod guest_program;
 mod imports;
+mod left_behind;
 mod log;
 pub(crate) mod notice;
 mod owner;
