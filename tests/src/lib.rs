@@ -12,14 +12,17 @@
 //! world.workmux(&["sandbox", "shell", "--", "sh", "-c", "exit 3"]).dir(&worktree).run().code(3);
 //! ```
 //!
-//! `sandbox` are the kinds of sandbox, `given` is what `cargo xtask test` hands over, `engine` finds engines and keeps count, `run` runs programs,
-//! `pty` and `tmux` are terminals, `wait` waits, `waiting` is a guest that waits, `residue` looks for what runs left,
-//! `stand_in` are agents that do what a test says, `snapshot` sees what changed, `gits` are the versions of git here, `registry` gives out images, `model` talks to agents. No test runs the product as root unless it asks
-//! to (`as_root`).
+//! `sandbox` are the kinds of sandbox, `given` is what `cargo xtask test` hands over, `engine` finds engines and keeps
+//! count, `run` runs programs, `pty` and `tmux` are terminals, `wait` waits, `waiting` is a guest that waits, `residue`
+//! looks for what runs left, `snapshot` sees what changed, `gits` are the versions of git here, `registry` gives out
+//! images, `claude` installs an agent and `model` talks to it, `stand_in` are agents that do what a test says, `dial` is a
+//! guest's plainest client. No test runs the product as root unless it asks to (`as_root`).
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod claude;
+mod dial;
 mod engine;
 mod gits;
 mod given;
@@ -37,6 +40,7 @@ mod wait;
 mod waiting;
 mod world;
 
+pub use dial::{dial, quoted};
 pub use engine::engine;
 pub use gits::{Git, gits};
 pub use given::{Account, Given, checkout, given};

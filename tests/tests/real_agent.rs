@@ -1,6 +1,5 @@
 //! A real agent, installed the way its users install it, starts inside a sandbox.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use workmux_tests::{Model, Sandbox, World, on_every_engine, require_engine, wait_until};
@@ -26,38 +25,12 @@ mod claude_code_in_an_image_just_built_does_its_work {
     }
 }
 
-/// The machine's own list of authorities, which may know one that npm does not bring.
-const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
-
-/// Installs Claude Code below the home directory; what was downloaded is kept for later runs of the tests.
-fn install_claude(world: &World) -> PathBuf {
-    let prefix = world.home().join(".npm-global");
-    let user = &world.given().user;
-    let root = world.sandbox() == Sandbox::Podman;
-    let kept = world.given().worlds.with_file_name(if root { "npm-cache-root" } else { "npm-cache" });
-    if !kept.exists() {
-        // Another test may be a moment faster.
-        let _made = std::fs::create_dir(&kept);
-        if user.borrowed && !root {
-            nix::unistd::chown(&kept, Some(user.uid), Some(user.gid)).expect("root may give it away");
-        }
-    }
-    let mut npm = world.program("npm").args(["install", "--global", "--no-audit", "--no-fund", "--prefer-offline"]);
-    npm = npm.arg("--prefix").arg(&prefix).arg("--cache").arg(&kept);
-    if std::path::Path::new(AUTHORITIES).exists() {
-        npm = npm.args(["--cafile", AUTHORITIES]).env("NODE_EXTRA_CA_CERTS", AUTHORITIES);
-    }
-    let patience = std::time::Duration::from_secs(240);
-    npm.arg("@anthropic-ai/claude-code").within(patience).run().ok();
-    prefix.join("bin")
-}
-
 #[test]
 fn claude_code_from_npm_says_its_version_inside() {
     require_engine!("bubblewrap");
     require_engine!("npm");
     let world = World::bubblewrap();
-    let bin = install_claude(&world);
+    let bin = world.install_claude();
     let path = format!("{}:/usr/local/bin:/usr/bin:/bin", bin.display());
     let version = world.program(bin.join("claude")).arg("--version").env("PATH", &path).run().ok().stdout;
     assert!(version.contains("Claude Code"), "{version}");
@@ -80,7 +53,7 @@ fn claude_code_on_the_host_tells_its_window_by_the_hooks_of_setup() {
     require_engine!("npm");
     require_engine!("tmux");
     let world = World::new();
-    let bin = install_claude(&world);
+    let bin = world.install_claude();
     world.workmux(&["setup", "claude", "--yes"]).run().ok();
     // What its first start would ask about.
     let answered = serde_json::json!({
@@ -113,7 +86,7 @@ fn claude_code_on_the_host_tells_its_window_by_the_hooks_of_setup() {
 fn claude_code_from_npm_says_its_version_in_a_container(on: Sandbox) {
     require_engine!("npm");
     let world = on.world();
-    let bin = install_claude(&world);
+    let bin = world.install_claude();
     let mounts = serde_json::json!([bin.parent()]);
     world.configure(&format!("extra_mounts: {mounts}, network: {{ policy: deny }}"));
     let claude = bin.join("claude");

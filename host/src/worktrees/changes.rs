@@ -1,6 +1,7 @@
 //! What is done to the repository: making and removing worktrees and branches, looking for work that would be lost,
 //! moving changes over, merging. Each is git's own command, through the one hardened way to run it.
 
+use std::fs::File;
 use std::path::Path;
 
 use color_eyre::eyre::{Report, Result, WrapErr as _};
@@ -74,8 +75,17 @@ impl<'a> Work<'a> {
         Ok(String::from_utf8_lossy(&self.git(verb)?.args(words).run()?).trim_end().to_owned())
     }
 
+    /// Holds back everybody else of ours who changes worktrees or branches: git reads the records of all worktrees then,
+    /// and fails at one that is half made.
+    fn alone(&self) -> Option<File> {
+        // Without the lock the worst that comes is such a failure.
+        let all = File::open(&self.repository.common_dir).ok()?;
+        all.lock().ok().map(|()| all)
+    }
+
     /// Makes a worktree at `path` with a new branch at `base`. The error says where the branch exists already.
     pub(crate) fn add(&self, path: &Path, branch: &str, base: &str) -> Result<(), Added> {
+        let _alone = self.alone();
         let command = self.git("worktree").map_err(Added::Failed)?;
         let command = command.args(["add", "--quiet", "--no-track", "-b", branch]).arg("--").arg(path).arg(base);
         match command.run() {
@@ -85,28 +95,37 @@ impl<'a> Work<'a> {
             {
                 Err(Added::BranchExists)
             }
+            Err(GitError::Failed { detail, .. })
+                if detail.contains("cannot lock ref") && detail.contains("cannot create") =>
+            {
+                Err(Added::InTheWay)
+            }
             Err(e) => Err(Added::Failed(e)),
         }
     }
 
     /// Makes a worktree at `path` for a branch that exists.
     pub(crate) fn add_existing(&self, path: &Path, branch: &str) -> Result<(), GitError> {
+        let _alone = self.alone();
         self.git("worktree")?.args(["add", "--quiet", "--"]).arg(path).arg(branch).run().map(drop)
     }
 
     /// Removes a worktree, with whatever is in it.
     pub(crate) fn remove_worktree(&self, path: &Path) -> Result<(), GitError> {
+        let _alone = self.alone();
         // Twice: even if it is locked.
         self.git("worktree")?.args(["remove", "--force", "--force", "--"]).arg(path).run().map(drop)
     }
 
     /// Forgets worktrees whose directories are gone.
     pub(crate) fn prune_worktrees(&self) -> Result<(), GitError> {
+        let _alone = self.alone();
         self.git("worktree")?.arg("prune").run().map(drop)
     }
 
     /// Removes a branch, merged or not.
     pub(crate) fn delete_branch(&self, branch: &str) -> Result<(), GitError> {
+        let _alone = self.alone();
         self.git("branch")?.args(["--delete", "--force", "--quiet", "--", branch]).run().map(drop)
     }
 
@@ -192,6 +211,7 @@ impl<'a> Work<'a> {
 
     /// Puts this checkout's branch on top of `onto`; where that conflicts, everything is as before.
     pub(crate) fn rebase(&self, onto: &str) -> Result<()> {
+        let _alone = self.alone();
         let output = self
             .committing("rebase")?
             .args(["--quiet", "--end-of-options"])
@@ -300,6 +320,8 @@ impl<'a> Work<'a> {
 pub(crate) enum Added {
     /// The branch is there already.
     BranchExists,
+    /// There is a branch `a` where `a/b` is wanted, or the other way round.
+    InTheWay,
     /// Anything else.
     Failed(GitError),
 }
@@ -314,6 +336,6 @@ fn conflict(what: &str, said: &str, files: Vec<String>) -> Report {
     let more = if more == 0 { String::new() } else { format!(" and {more} more") };
     hinted(
         format!("the {what} conflicts in {shown}{more}; nothing was changed"),
-        "bring the other branch into the worktree first, solve the conflicts there, and commit",
+        "in the worktree: git merge the other branch, solve the conflicts, commit, then merge again",
     )
 }

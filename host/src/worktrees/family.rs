@@ -172,7 +172,8 @@ impl Family {
                 loaded: &loaded,
                 config: config.clone(),
                 behalf: Behalf::Guest,
-                handle: names::handle(&config, &branch, None).map_err(|e| told(&e))?,
+                // How a user would name it otherwise is not the guest's to choose.
+                handle: names::handle(&config, &branch, None).map_err(|e| refused(&crate::error::parts(&e).message))?,
                 branch: Branch::New { name: branch, start: format!("refs/heads/{base}"), base: Some(base.clone()) },
                 windows: windows.clone(),
                 prompt: request.prompt.clone(),
@@ -201,6 +202,7 @@ impl Family {
     fn taken(&self, taken: &Taken) -> Refusal {
         let name = match taken {
             Taken::Branch(name) | Taken::Worktree(name) => text::short(name, 80),
+            Taken::InTheWay(_) => return refused(&format!("{taken}; choose another name")),
             Taken::Directory(_) => return refused("there is something of that name already; choose another"),
         };
         refused(&format!("there is a '{name}' already; choose another name"))
@@ -285,7 +287,7 @@ impl Family {
                 if !entry.record.sandboxed {
                     return Err(refused("it does not work in a sandbox"));
                 }
-                if !entry.state().running() {
+                if !talk::works(&entry) && !crate::mutant::off("p33_ended") {
                     return Err(refused("it has ended"));
                 }
                 talk::type_for(&entry, &text, &self.surroundings).map_err(|e| told(&e))?;
@@ -293,7 +295,10 @@ impl Family {
             }
             FamilyRequest::Capture { name, lines } => {
                 let entry = self.member(&name)?;
-                let works = || entry.record.sandboxed && show::run_of(&entry, &self.surroundings.state).is_some();
+                let works = || {
+                    let run = show::run_of(&entry, &self.surroundings.state);
+                    (entry.record.sandboxed && run.is_some()) || crate::mutant::off("p33_ended")
+                };
                 // Before and after: once it has ended there is a shell of the user's in its pane.
                 let ended = || refused("it has ended, or its sandbox is not ready yet");
                 if !works() {
@@ -321,7 +326,7 @@ impl Family {
 
     fn wait(&self, named: &[Entry], within: Duration) -> Result<(), Refusal> {
         // The run may end meanwhile; nobody is told then, and the thread ends with the process.
-        wait::all(named, Some(within), &|| false).map(drop).map_err(|e| self.failed(&e))
+        wait::all(named, Some(within), None, &mut |_| {}).map(drop).map_err(|e| self.failed(&e))
     }
 
     fn in_json(&self, entries: &[Entry]) -> Result<String, Refusal> {
@@ -369,6 +374,8 @@ impl Family {
             ignore_uncommitted: request.ignore_uncommitted,
             // Its own window would take this request with it.
             keep: request.keep || own,
+            cleanup: request.cleanup,
+            force: false,
             no_hooks: true,
         };
         let repository = known.repository().map_err(|e| self.failed(&e))?;

@@ -104,6 +104,9 @@ pub(crate) enum Taken {
     /// The branch.
     #[error("there is a branch '{}' already", text::line(.0))]
     Branch(String),
+    /// Not it, but one that leaves no place for it.
+    #[error("there is a branch above or below '{}' already", text::line(.0))]
+    InTheWay(String),
     /// The worktree.
     #[error("there is a worktree '{}' already", text::line(.0))]
     Worktree(String),
@@ -120,6 +123,7 @@ impl Taken {
             Self::Worktree(name) => {
                 format!("go to it: workmux open {}, or choose another name: --name NAME", text::line(name))
             }
+            Self::InTheWay(_) => "git has no place for 'a' beside 'a/b': choose another name".to_owned(),
             Self::Directory(_) => "choose another name: --name NAME".to_owned(),
         };
         hinted(self.to_string(), hint)
@@ -279,6 +283,7 @@ fn checked_out(making: &Making, work: &Work, worktree: &Path, undo: &mut Undo) -
                 Ok(())
             }
             Err(Added::BranchExists) => Err(Taken::Branch(name.clone()).into()),
+            Err(Added::InTheWay) => Err(Taken::InTheWay(name.clone()).into()),
             // Git makes the branch first.
             Err(Added::Failed(e)) => {
                 let born = base.as_ref().is_none_or(|base| matches!(work.branch(base), Ok(Some(_))));
@@ -294,7 +299,16 @@ fn checked_out(making: &Making, work: &Work, worktree: &Path, undo: &mut Undo) -
                 ))
             }
         },
-        Branch::Existing { name, .. } => work.add_existing(worktree, name).wrap_err_with(failed),
+        Branch::Existing { name, .. } => {
+            let all = making.repository.checkouts().map_err(Report::new)?;
+            if let Some(there) = all.iter().find(|checkout| checkout.branch.as_deref() == Some(name)) {
+                return Err(hinted(
+                    format!("'{}' is checked out in {}", text::line(name), text::quote(there.root.as_os_str())),
+                    "go there, or choose another branch",
+                ));
+            }
+            work.add_existing(worktree, name).wrap_err_with(failed)
+        }
     }
 }
 

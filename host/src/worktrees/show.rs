@@ -8,7 +8,7 @@ use std::time::Duration;
 use color_eyre::eyre::{Report, Result, WrapErr as _};
 
 use super::panes::{PanePlan, Runs, leading};
-use super::record::{Entry, Place};
+use super::record::{Entry, Place, State, now};
 use crate::config::Config;
 use crate::config::types::{Mode, Split};
 use crate::detached::Detached;
@@ -16,6 +16,7 @@ use crate::error::hinted;
 use crate::multiplexer::{Location, Multiplexer as _, NewPane, NewWindow, Tmux, Where};
 use crate::runs;
 use crate::surroundings::Surroundings;
+use crate::text;
 
 /// Variables that decide where the program finds its things: a multiplexer's server may have been started with others.
 const OURS: [&str; 5] = ["XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "WORKMUX_PLUGIN_PATH"];
@@ -77,7 +78,8 @@ pub(crate) fn open(
     seen: bool,
     surroundings: &Surroundings,
 ) -> Result<()> {
-    entry.change(|state| *state = super::record::State::default()).wrap_err("cannot keep its state")?;
+    let since = if leading(&entry.record.windows).is_some() { now() } else { 0 };
+    entry.change(|state| *state = State { since, ..State::default() }).wrap_err("cannot keep its state")?;
     let Some(multiplexer) = target.multiplexer() else {
         entry.record.place = in_background(entry, surroundings)?;
         await_agent(entry);
@@ -144,7 +146,8 @@ fn in_windows(
             (Target::Background, ..) => return Err(Report::msg("there is no multiplexer")),
         };
         let window = NewWindow {
-            name: plan.name.clone().filter(|_| w > 0).unwrap_or_else(|| name.to_owned()),
+            // Of a project's: tmux expands formats in it.
+            name: plan.name.as_deref().filter(|_| w > 0).and_then(text::title).unwrap_or_else(|| name.to_owned()),
             token: record.id.clone(),
             place,
             cwd: record.cwd.clone(),
