@@ -1,7 +1,10 @@
 //! What is done to the repository: making and removing worktrees and branches, looking for work that would be lost,
 //! moving changes over, merging. Each is git's own command, through the one hardened way to run it.
 
-use std::fs::File;
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use color_eyre::eyre::{Report, Result, WrapErr as _};
@@ -9,6 +12,9 @@ use color_eyre::eyre::{Report, Result, WrapErr as _};
 use crate::error::hinted;
 use crate::git::{GitCommand, GitError, Repository};
 use crate::text;
+
+/// Directories in each other; below that everything counts as one file.
+const DEEPEST: usize = 64;
 
 /// On whose behalf git works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,6 +162,41 @@ impl<'a> Work<'a> {
     pub(crate) fn ahead(&self, branch: &str, other: &str) -> Result<usize, GitError> {
         let range = format!("refs/heads/{other}..refs/heads/{branch}");
         Ok(self.text("rev-list", &["--count", &range, "--"])?.parse().unwrap_or(usize::MAX))
+    }
+
+    /// Files of this checkout of `target` that git does not know, and that bringing `branch` in would overwrite or remove:
+    /// ignored ones are worth nothing to git.
+    pub(crate) fn in_the_way(&self, branch: &str, target: &str) -> Result<Vec<String>, GitError> {
+        let (ours, theirs) = (format!("refs/heads/{target}"), format!("refs/heads/{branch}"));
+        let listed = |filter: &str, range: &[&str]| -> Result<BTreeSet<Vec<u8>>, GitError> {
+            let words = ["--name-only", "--no-renames", "--ignore-submodules=none", "-z", filter];
+            let output = self.git("diff")?.args(words).args(range).arg("--").run()?;
+            Ok(output.split(|b| *b == 0).filter(|path| !path.is_empty()).map(<[u8]>::to_vec).collect())
+        };
+        let new = listed("--diff-filter=A", &[&ours, &theirs])?;
+        let changed = listed("--diff-filter=AMT", &[&format!("{ours}...{theirs}")])?;
+        let goes = listed("--diff-filter=D", &[&ours, &theirs])?;
+        let root = &self.repository.worktree;
+        let mut found = BTreeSet::new();
+        for path in new.intersection(&changed) {
+            let path = Path::new(OsStr::from_bytes(path));
+            let mut parts: Vec<&Path> = path.ancestors().filter(|part| !part.as_os_str().is_empty()).collect();
+            parts.reverse();
+            for part in parts {
+                let Ok(there) = fs::symlink_metadata(root.join(part)) else { break };
+                let known = goes.contains(part.as_os_str().as_bytes());
+                if there.is_dir() && part != path {
+                    continue;
+                }
+                if there.is_dir() {
+                    unknown(root, part, &goes, &mut found, 0);
+                } else if !known {
+                    found.insert(text::line(&part.to_string_lossy()));
+                }
+                break;
+            }
+        }
+        Ok(found.into_iter().collect())
     }
 
     /// Branches whose upstream is gone.
@@ -312,6 +353,18 @@ impl<'a> Work<'a> {
         let range = format!("refs/heads/{target}..refs/heads/{branch}");
         let all = self.text("log", &["--reverse", "--no-show-signature", "--format=%s", "-n", "200", &range, "--"])?;
         Ok(all.lines().map(text::line).collect())
+    }
+}
+
+/// What lies below a directory that is to become a file, but for what goes.
+fn unknown(root: &Path, at: &Path, goes: &BTreeSet<Vec<u8>>, found: &mut BTreeSet<String>, depth: usize) {
+    for entry in fs::read_dir(root.join(at)).into_iter().flatten().flatten() {
+        let path = at.join(entry.file_name());
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) && depth < DEEPEST {
+            unknown(root, &path, goes, found, depth + 1);
+        } else if !goes.contains(path.as_os_str().as_bytes()) {
+            found.insert(text::line(&path.to_string_lossy()));
+        }
     }
 }
 
