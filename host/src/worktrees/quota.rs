@@ -52,7 +52,7 @@ impl Quota {
         let same = |other: &Parent| other.family == parent.family;
         let working = |entry: &super::record::Entry| {
             if entry.complete() {
-                !super::wait::finished(&entry.state()) || about_to(entry)
+                !super::wait::finished(&entry.state())
             } else {
                 !entry.abandoned()
             }
@@ -79,15 +79,6 @@ impl Quota {
         }
         Ok(Ok(()))
     }
-}
-
-/// Its window is there and its process has not said so yet.
-fn about_to(entry: &super::record::Entry) -> bool {
-    let state = entry.state();
-    entry.record.place.is_some()
-        && state.process.is_none()
-        && state.exit_code.is_none()
-        && super::record::now().saturating_sub(entry.record.created) < 60
 }
 
 fn save(directory: &Path, file: &PathBuf, total: usize) -> io::Result<()> {

@@ -22,6 +22,8 @@ const STATE: &str = "state.json";
 const PROMPT: &str = "prompt";
 /// The frozen configuration, named by `config`.
 const CONFIG: &str = "config.json";
+/// Seconds after which a process that has not said anything never will.
+const STARTING: u64 = 60;
 /// Beyond that it is none of ours.
 const MAX_BYTES: u64 = 4 * 1024 * 1024;
 
@@ -112,6 +114,12 @@ impl State {
     pub(crate) fn say(&mut self, status: &str) {
         self.status = status.to_owned();
         self.since = now();
+    }
+
+    /// Whether its window was opened a moment ago, and its process has not said so yet.
+    pub(crate) fn starting(&self) -> bool {
+        let begun = self.since > 0 && now().saturating_sub(self.since) < STARTING;
+        begun && self.process.is_none() && self.exit_code.is_none()
     }
 
     /// Whether the agent works.

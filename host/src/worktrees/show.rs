@@ -8,7 +8,7 @@ use std::time::Duration;
 use color_eyre::eyre::{Report, Result, WrapErr as _};
 
 use super::panes::{PanePlan, Runs, leading};
-use super::record::{Entry, Place};
+use super::record::{Entry, Place, State};
 use crate::config::Config;
 use crate::config::types::{Mode, Split};
 use crate::detached::Detached;
@@ -75,7 +75,9 @@ pub(crate) fn open(
     seen: bool,
     surroundings: &Surroundings,
 ) -> Result<()> {
-    entry.change(|state| *state = super::record::State::default()).wrap_err("cannot keep its state")?;
+    // Whoever waits for it from now on waits for what is about to start.
+    let since = leading(&entry.record.windows).map_or(0, |_| super::record::now());
+    entry.change(|state| *state = State { since, ..State::default() }).wrap_err("cannot keep its state")?;
     let Some(multiplexer) = target.multiplexer() else {
         entry.record.place = in_background(entry, surroundings)?;
         return Ok(());

@@ -31,7 +31,7 @@ fn in_words(state: &State) -> String {
 /// As guests are told.
 pub(crate) fn member(entry: &Entry) -> Member {
     let (record, state) = (&entry.record, entry.state());
-    let running = state.running();
+    let running = state.running() || state.starting();
     let status = if state.status.is_empty() { "none" } else { &state.status };
     Member {
         name: record.handle.clone(),

@@ -17,7 +17,7 @@ const LOOK: Duration = Duration::from_secs(2);
 
 /// Whether there is nothing more to wait for: it is done, it has ended, or nothing of it is running.
 pub(crate) fn finished(state: &State) -> bool {
-    state.exit_code.is_some() || state.status == "done" || !state.running()
+    state.exit_code.is_some() || state.status == "done" || !(state.running() || state.starting())
 }
 
 /// Waits until all of these are finished, or `within` is over; `stop` is asked after each event. Answers whether they are.
@@ -95,6 +95,10 @@ mod tests {
             child.wait().unwrap();
             assert!(waiting.join().unwrap());
         });
+        let begun = |since| State { since, ..State::default() };
+        let now = super::super::record::now();
+        assert!(!finished(&begun(now)), "its process has not said anything yet");
+        assert!(finished(&begun(now - 61)) && finished(&State { exit_code: Some(1), ..begun(now) }));
         assert!(ended(&ProcessIdentity { pid: child.id(), start: "x".into() }, Duration::ZERO));
     }
 }
