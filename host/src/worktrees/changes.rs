@@ -269,6 +269,14 @@ impl<'a> Work<'a> {
     /// Brings `branch` into this checkout's branch; where that conflicts, everything is as before.
     pub(crate) fn merge(&self, branch: &str, way: Way, message: &str) -> Result<()> {
         let full = format!("refs/heads/{branch}");
+        if way != Way::Rebase {
+            // Whoever looks at the checkout meanwhile, such as a sandbox on it, sees no half of a merge.
+            let words = ["--write-tree", "--name-only", "-z", "HEAD", &full];
+            let tried = self.git("merge-tree")?.args(words).output()?;
+            if tried.status.code() == Some(1) {
+                return Err(conflict("merge", "", conflicting(&tried.stdout)));
+            }
+        }
         let command = self.committing("merge")?.args(["--quiet", "--no-edit"]);
         let command = match way {
             Way::Merge => command.args(["-m", message]),
@@ -329,8 +337,7 @@ impl<'a> Work<'a> {
             let output =
                 self.git("merge-tree")?.args(["--write-tree", "--name-only", "-z", &ours, &theirs]).output()?;
             if !output.status.success() {
-                let files = output.stdout.split(|b| *b == 0).skip(1).take_while(|p| !p.is_empty());
-                let files = files.map(|p| text::line(&String::from_utf8_lossy(p))).collect();
+                let files = conflicting(&output.stdout);
                 return Err(conflict("merge", &text::block(&output.stderr_text()), files).wrap_err(failed()));
             }
             let tree = output.stdout.split(|b| *b == 0).next().unwrap_or_default();
@@ -377,6 +384,12 @@ pub(crate) enum Added {
     InTheWay,
     /// Anything else.
     Failed(GitError),
+}
+
+/// The files that `merge-tree` names.
+fn conflicting(said: &[u8]) -> Vec<String> {
+    let files = said.split(|b| *b == 0).skip(1).take_while(|path| !path.is_empty());
+    files.map(|path| text::line(&String::from_utf8_lossy(path))).collect()
 }
 
 fn conflict(what: &str, said: &str, files: Vec<String>) -> Report {

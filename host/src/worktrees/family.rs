@@ -388,10 +388,10 @@ impl Family {
             hooks: false,
             wish: &wish,
         };
-        let lines = merging.run(&self.surroundings).map_err(|e| told(&e))?;
-        // The guest sees at once what it asked for.
+        let outcome = merging.run(&self.surroundings).map_err(|e| told(&e));
+        // The guest sees at once what it asked for, or that all is as before.
         self.import()?;
-        Ok(lines)
+        outcome
     }
 
     /// The one branch that a merge may go into: what is checked out where the agent was started from.
