@@ -141,11 +141,9 @@ impl Play {
                 json!({"type": "input_json_delta", "partial_json": json!({"command": command}).to_string()}),
                 "tool_use",
             ),
-            None => (
-                json!({"type": "text", "text": ""}),
-                json!({"type": "text_delta", "text": self.reply}),
-                "end_turn",
-            ),
+            None => {
+                (json!({"type": "text", "text": ""}), json!({"type": "text_delta", "text": self.reply}), "end_turn")
+            }
         };
         let mut told = self.results.lock().unwrap_or_else(PoisonError::into_inner);
         told.extend(last.iter().map(|result| result["content"].to_string()));

@@ -51,11 +51,7 @@ impl Quota {
         }
         let same = |other: &Parent| other.family == parent.family;
         let working = |entry: &super::record::Entry| {
-            if entry.complete() {
-                !super::wait::finished(&entry.state())
-            } else {
-                !entry.abandoned()
-            }
+            if entry.complete() { !super::wait::finished(&entry.state()) } else { !entry.abandoned() }
         };
         let live = store.all().iter().filter(|e| e.record.parent.as_ref().is_some_and(same) && working(e)).count();
         if live >= self.live {

@@ -34,7 +34,10 @@ fn p26_what_is_edited_during_a_run_changes_nothing(on: Sandbox) {
     assert_eq!(said, "");
     world.project_config(&evil);
     let child = own.add(&world, "child");
-    assert_eq!(child.does("echo \"<$EVIL>\"; ls secret 2>/dev/null; ls .workmux.yaml; tail -n +3 /proc/net/dev | cut -d: -f1"), "<>\n.workmux.yaml\n    lo\n");
+    assert_eq!(
+        child.does("echo \"<$EVIL>\"; ls secret 2>/dev/null; ls .workmux.yaml; tail -n +3 /proc/net/dev | cut -d: -f1"),
+        "<>\n.workmux.yaml\n    lo\n"
+    );
     assert_eq!(frozen(&world, "child"), frozen(&world, "own"));
     let grand = child.add(&world, "grand");
     assert_eq!(grand.does("echo \"<$EVIL>\""), "<>\n");
@@ -70,7 +73,9 @@ fn p31_an_agent_in_a_sandbox_starts_agents_in_sandboxes_and_nothing_on_the_host(
     let tmux = world.tmux();
     let own = Puppet::by(&world, "own", world.workmux(&[]).envs(tmux.variables("test")));
     // The user's own window is as configured.
-    workmux_tests::wait_until("the user's own commands to have run", || canary("pane").exists() && canary("post").exists());
+    workmux_tests::wait_until("the user's own commands to have run", || {
+        canary("pane").exists() && canary("post").exists()
+    });
     for place in ["pane", "post"] {
         std::fs::remove_file(canary(place)).expect("it is there");
     }
@@ -93,7 +98,10 @@ fn p31_an_agent_in_a_sandbox_starts_agents_in_sandboxes_and_nothing_on_the_host(
     }
     // Without the guard the child of a run that was forced is as the configuration says: this test can fail.
     for (name, mutant, said) in [("inside", "", "<1>\n"), ("outside", "p31_forced", "<>\n")] {
-        let script = format!("workmux add {name} -p {}; workmux wait {name}", workmux_tests::quoted(&format!("({touch}) > said")));
+        let script = format!(
+            "workmux add {name} -p {}; workmux wait {name}",
+            workmux_tests::quoted(&format!("({touch}) > said"))
+        );
         super::scene::guest(&world, &script).mutant(mutant).run().ok();
         assert_eq!(world.read(tree(&world, name).join("said")), said);
         assert_eq!(canary("guest").exists(), !mutant.is_empty());
@@ -109,7 +117,8 @@ fn p32_no_generation_has_more_than_the_one_before(on: Sandbox) {
     let _witness = Witness(&world);
     let home = world.home().to_owned();
     world.write(home.join("shared/file"), "shared");
-    let more = format!("{allows}, extra_mounts: ['{}'], env: {{ GIVEN: 'exactly $HOME' }}", home.join("shared").display());
+    let more =
+        format!("{allows}, extra_mounts: ['{}'], env: {{ GIVEN: 'exactly $HOME' }}", home.join("shared").display());
     world.user_config(&(on.configuration(&more, table) + OBEDIENT));
     // What the project tightens at the start holds for good, also once its file is gone.
     let backend = if on.is_container() { ", container: { memory: 300m, excluded_files: [hidden] }" } else { "" };

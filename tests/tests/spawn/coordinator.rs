@@ -31,7 +31,9 @@ mod a_claude_code_coordinator_has_two_others_work_and_merges_them {
 
 /// Each of the others waits until the test has seen it at work.
 fn work(name: &str) -> (String, String) {
-    pausing(&format!("echo {name} > {name}.txt && git add {name}.txt && git commit -qm 'by {name}' && echo made-{name}"))
+    pausing(&format!(
+        "echo {name} > {name}.txt && git add {name}.txt && git commit -qm 'by {name}' && echo made-{name}"
+    ))
 }
 
 fn a_claude_code_coordinator_has_two_others_work_and_merges_them(on: Sandbox) {

@@ -148,7 +148,9 @@ fn p34_a_merge_overwrites_nothing_that_is_not_committed(on: Sandbox) {
     work("hidden", "echo theirs > x.ignored && git add -f x.ignored");
     work("deep", "mkdir y.ignored && echo theirs > y.ignored/z && git add -f y.ignored");
     let refused = |name: &str, why: &str| {
-        let look = || (Snapshot::without(&dir, &[".ask", ".said-so-far"]), own.does("git log --format=%s; git status --short"));
+        let look = || {
+            (Snapshot::without(&dir, &[".ask", ".said-so-far"]), own.does("git log --format=%s; git status --short"))
+        };
         let before = look();
         let said = own.does(&format!("workmux merge {name} || echo refused"));
         assert!(said.ends_with("refused\n") && said.contains(why), "{name}: {said}");
@@ -222,7 +224,9 @@ fn p33_an_ended_agent_is_not_told_anything_and_its_shell_is_not_shown() {
         assert!(said.contains("-kid"), "{said}");
         let window = format!("wm-{name}-kid");
         // While it works it can be told and seen, and what it is told goes into its sandbox.
-        own.does(&format!("until workmux send {name}-kid 'the end' 2>/dev/null; do sleep 0.1; done; workmux wait {name}-kid"));
+        own.does(&format!(
+            "until workmux send {name}-kid 'the end' 2>/dev/null; do sleep 0.1; done; workmux wait {name}-kid"
+        ));
         let pane = format!("test:={window}.0");
         tmux.wait_for_text(&pane, "this is your shell");
         tmux.type_line(&pane, "echo the-users-$((40 + 2))");

@@ -18,7 +18,8 @@ const TRAPS: [(&str, bool); 6] = [
 
 /// A world with something outside that must not change.
 fn world(on: Sandbox) -> World {
-    let world = scene_with(on, "", &format!("{OBEDIENT}files: {{ copy: [conf/.env, 'conf/**/x'], symlink: [conf/deep/y] }}\n"));
+    let world =
+        scene_with(on, "", &format!("{OBEDIENT}files: {{ copy: [conf/.env, 'conf/**/x'], symlink: [conf/deep/y] }}\n"));
     for name in ["conf/.env", "conf/deep/x", "conf/deep/y"] {
         world.write(world.main().join(name), "the project's");
     }

@@ -11,9 +11,22 @@ use super::scene::{Puppet, Witness, on_both, scene};
 on_both!(p19_nothing_runs_on_what_a_guest_made);
 
 const HOOKS: [&str; 16] = [
-    "post-checkout", "pre-commit", "post-commit", "pre-merge-commit", "post-merge", "pre-rebase", "post-rewrite",
-    "prepare-commit-msg", "commit-msg", "reference-transaction", "post-index-change", "pre-auto-gc", "fsmonitor-watchman",
-    "applypatch-msg", "pre-applypatch", "post-applypatch",
+    "post-checkout",
+    "pre-commit",
+    "post-commit",
+    "pre-merge-commit",
+    "post-merge",
+    "pre-rebase",
+    "post-rewrite",
+    "prepare-commit-msg",
+    "commit-msg",
+    "reference-transaction",
+    "post-index-change",
+    "pre-auto-gc",
+    "fsmonitor-watchman",
+    "applypatch-msg",
+    "pre-applypatch",
+    "post-applypatch",
 ];
 
 /// The user's own repository names programs wherever git takes one, each of which leaves a canary.
@@ -66,7 +79,9 @@ fn worked(on: Sandbox, mutant: &str) -> Vec<String> {
     let _witness = Witness(&world);
     let evil = format!("{} environment", world.home().join("bin/leave").display());
     let mut run = world.workmux(&[]).mutant(mutant);
-    for name in ["GIT_EXTERNAL_DIFF", "GIT_EDITOR", "GIT_SEQUENCE_EDITOR", "GIT_PAGER", "GIT_SSH_COMMAND", "GIT_ASKPASS"] {
+    for name in
+        ["GIT_EXTERNAL_DIFF", "GIT_EDITOR", "GIT_SEQUENCE_EDITOR", "GIT_PAGER", "GIT_SSH_COMMAND", "GIT_ASKPASS"]
+    {
         run = run.env(name, &evil);
     }
     run = run.env("GIT_CONFIG_COUNT", "1").env("GIT_CONFIG_KEY_0", "core.fsmonitor").env("GIT_CONFIG_VALUE_0", &evil);

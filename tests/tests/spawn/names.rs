@@ -33,11 +33,64 @@ fn p6_names_that_are_not_plainly_a_branch_are_refused_without_residue() {
     let canary = world.home().join("canary");
     let touch = format!("touch${{IFS}}{}", canary.display());
     let mut names: Vec<String> = [
-        "", "-D", "--", "--help", "-", "x/-D", "HEAD", "@", "refs/heads/x", "refs/x", "..", "a..b", "a@{0}", "@{-1}",
-        "x.lock", "a/x.lock", "origin/x", "a b", "a\tb", "a\nb", "a\u{1b}[31mb", "a\u{7f}b", "a~b", "a^b", "a:b", "a?b",
-        "a*b", "a[b", "a\\b", "/a", "a/", "a//b", ".a", "a/.b", "a.", "../x", "a/../../x", "/etc/x", "é", "a\u{202e}b",
-        "a'b", "a\"b", "a;b", "a|b", "a`b`", "a&b", "a{b}", "a,b", "a<b", "%s", "a!b", "main", "topic", "taken", "dir",
-        "taken/below", "___", "=",
+        "",
+        "-D",
+        "--",
+        "--help",
+        "-",
+        "x/-D",
+        "HEAD",
+        "@",
+        "refs/heads/x",
+        "refs/x",
+        "..",
+        "a..b",
+        "a@{0}",
+        "@{-1}",
+        "x.lock",
+        "a/x.lock",
+        "origin/x",
+        "a b",
+        "a\tb",
+        "a\nb",
+        "a\u{1b}[31mb",
+        "a\u{7f}b",
+        "a~b",
+        "a^b",
+        "a:b",
+        "a?b",
+        "a*b",
+        "a[b",
+        "a\\b",
+        "/a",
+        "a/",
+        "a//b",
+        ".a",
+        "a/.b",
+        "a.",
+        "../x",
+        "a/../../x",
+        "/etc/x",
+        "é",
+        "a\u{202e}b",
+        "a'b",
+        "a\"b",
+        "a;b",
+        "a|b",
+        "a`b`",
+        "a&b",
+        "a{b}",
+        "a,b",
+        "a<b",
+        "%s",
+        "a!b",
+        "main",
+        "topic",
+        "taken",
+        "dir",
+        "taken/below",
+        "___",
+        "=",
     ]
     .map(str::to_owned)
     .to_vec();
@@ -117,7 +170,9 @@ fn p1_windows_have_slugs_for_names_and_nothing_runs(attached: bool) {
         let run = requests(&world, &[request]).dir(&topic).envs(tmux.variables("test")).mutant(mutant);
         answers(run).remove(0)
     };
-    let hostile = format!("#(touch {canary})#{{E:#(touch {canary})}}`touch {canary}`$(touch {canary})\u{1b}]0;#(touch {canary})\u{7}");
+    let hostile = format!(
+        "#(touch {canary})#{{E:#(touch {canary})}}`touch {canary}`$(touch {canary})\u{1b}]0;#(touch {canary})\u{7}"
+    );
     for (name, window) in [
         ("Feature/Login_1", "own project feature-login-1"),
         ("a@b=c+d.e", "own project a-b-c-d-e"),

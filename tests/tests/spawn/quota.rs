@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 use workmux_tests::{Sandbox, require_engine};
 
 use super::scene::{
-    PUPPET, Puppet, Witness, answers, branches, code, guest, json, on_both, record, records, requests, scene, traces, tree,
+    PUPPET, Puppet, Witness, answers, branches, code, guest, json, on_both, record, records, requests, scene, traces,
+    tree,
 };
 
 on_both!(p40_agents_start_agents_three_levels_deep_and_no_deeper);

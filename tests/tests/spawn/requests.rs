@@ -196,7 +196,11 @@ fn p37_the_host_names_a_branch_after_the_prompt_or_by_the_users_generator() {
         } else {
             run.code(1).warns("the host failed to spawn the agent");
         }
-        assert_eq!(traces(&world).iter().filter(|trace| !trace.contains("canary")).collect::<Vec<_>>(), before.iter().collect::<Vec<_>>(), "{command}");
+        assert_eq!(
+            traces(&world).iter().filter(|trace| !trace.contains("canary")).collect::<Vec<_>>(),
+            before.iter().collect::<Vec<_>>(),
+            "{command}"
+        );
     }
     assert!(canary.with_file_name("canary-ran").exists() && !canary.exists());
 }
@@ -238,7 +242,11 @@ fn without_a_branch_there_is_nothing_to_start_from() {
                   git rebase --continue; git checkout -q -b other; git commit -q --allow-empty -m third; workmux add kid -p :";
     let run = guest(&world, script).dir(&topic).run().ok();
     assert_eq!(run.stderr.matches("no branch is checked out in this worktree").count(), 2, "{run}");
-    assert_eq!(subjects(&world, "kid"), ["third", "second", "ignore", "first"], "from the branch that is checked out now: {run}");
+    assert_eq!(
+        subjects(&world, "kid"),
+        ["third", "second", "ignore", "first"],
+        "from the branch that is checked out now: {run}"
+    );
     assert_ne!(traces(&world), before);
     world.workmux(&["remove", "kid", "--force"]).run().ok();
     world.wait_until_clean();

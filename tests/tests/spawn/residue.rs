@@ -3,7 +3,9 @@
 use serde_json::json;
 use workmux_tests::{Sandbox, World, dial, require_engine};
 
-use super::scene::{OBEDIENT, Witness, answers, branches, code, guest, on_both, records, requests, scene, scene_with, traces};
+use super::scene::{
+    OBEDIENT, Witness, answers, branches, code, guest, on_both, records, requests, scene, scene_with, traces,
+};
 
 on_both!(p39_one_request_on_two_connections_makes_one_child);
 
@@ -24,8 +26,10 @@ fn failing(step: &(&str, &str, &str), mutant: &str) -> (Vec<String>, Vec<String>
     let topic = world.worktree("topic");
     world.write(world.main().join("link/README.md"), "x");
     world.write(world.main().join("dir/file"), "x");
-    let script = format!("{script}; git commit -q --allow-empty -m 'a trap'; workmux heartbeat; \
-                          mkfifo .ask; read x < .ask; workmux add kid -p :");
+    let script = format!(
+        "{script}; git commit -q --allow-empty -m 'a trap'; workmux heartbeat; \
+                          mkfifo .ask; read x < .ask; workmux add kid -p :"
+    );
     let run = guest(&world, &script).dir(&topic).mutant(mutant);
     // A server that is gone by then.
     let tmux = what.contains("window").then(|| world.tmux());
