@@ -9,8 +9,11 @@
 mod spawn {
     pub(crate) mod scene;
 
+    mod configuration;
     mod coordinator;
     mod family;
+    mod files;
+    mod git;
     mod names;
     mod quota;
     mod requests;

@@ -99,7 +99,7 @@ impl GitCommand {
         Self {
             verb: verb.to_owned(),
             command,
-            settings: SETTINGS.iter().map(OsString::from).collect(),
+            settings: SETTINGS.iter().filter(|setting| !is_off(setting)).map(OsString::from).collect(),
             arguments: Vec::new(),
             input: Vec::new(),
             deadline: DEADLINE,
@@ -174,6 +174,11 @@ pub(super) fn failed(verb: &str, output: &Output) -> GitError {
     let said = clean(&output.stderr_text());
     let detail = if said.is_empty() { output.status.to_string() } else { said };
     GitError::Failed { verb: verb.to_owned(), detail }
+}
+
+/// Whether a test has switched this setting off.
+fn is_off(setting: &str) -> bool {
+    setting.starts_with("core.hooksPath=") && crate::mutant::off("p20_hooks")
 }
 
 fn pass(command: &mut Command, names: &[&str]) {

@@ -1,7 +1,10 @@
 //! What is done to the repository: making and removing worktrees and branches, looking for work that would be lost,
 //! moving changes over, merging. Each is git's own command, through the one hardened way to run it.
 
-use std::fs::File;
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use color_eyre::eyre::{Report, Result, WrapErr as _};
@@ -9,6 +12,9 @@ use color_eyre::eyre::{Report, Result, WrapErr as _};
 use crate::error::hinted;
 use crate::git::{GitCommand, GitError, Repository};
 use crate::text;
+
+/// Directories in each other; below that everything counts as one file.
+const DEEPEST: usize = 64;
 
 /// On whose behalf git works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,6 +164,41 @@ impl<'a> Work<'a> {
         Ok(self.text("rev-list", &["--count", &range, "--"])?.parse().unwrap_or(usize::MAX))
     }
 
+    /// Files of this checkout of `target` that git does not know, and that bringing `branch` in would overwrite or remove:
+    /// ignored ones are worth nothing to git.
+    pub(crate) fn in_the_way(&self, branch: &str, target: &str) -> Result<Vec<String>, GitError> {
+        let (ours, theirs) = (format!("refs/heads/{target}"), format!("refs/heads/{branch}"));
+        let listed = |filter: &str, range: &[&str]| -> Result<BTreeSet<Vec<u8>>, GitError> {
+            let words = ["--name-only", "--no-renames", "--ignore-submodules=none", "-z", filter];
+            let output = self.git("diff")?.args(words).args(range).arg("--").run()?;
+            Ok(output.split(|b| *b == 0).filter(|path| !path.is_empty()).map(<[u8]>::to_vec).collect())
+        };
+        let new = listed("--diff-filter=A", &[&ours, &theirs])?;
+        let changed = listed("--diff-filter=AMT", &[&format!("{ours}...{theirs}")])?;
+        let goes = listed("--diff-filter=D", &[&ours, &theirs])?;
+        let root = &self.repository.worktree;
+        let mut found = BTreeSet::new();
+        for path in new.intersection(&changed) {
+            let path = Path::new(OsStr::from_bytes(path));
+            let mut parts: Vec<&Path> = path.ancestors().filter(|part| !part.as_os_str().is_empty()).collect();
+            parts.reverse();
+            for part in parts {
+                let Ok(there) = fs::symlink_metadata(root.join(part)) else { break };
+                let known = goes.contains(part.as_os_str().as_bytes());
+                if there.is_dir() && part != path {
+                    continue;
+                }
+                if there.is_dir() {
+                    unknown(root, part, &goes, &mut found, 0);
+                } else if !known {
+                    found.insert(text::line(&part.to_string_lossy()));
+                }
+                break;
+            }
+        }
+        Ok(found.into_iter().collect())
+    }
+
     /// Branches whose upstream is gone.
     pub(crate) fn gone(&self) -> Result<Vec<String>, GitError> {
         let format = "--format=%(upstream:track) %(refname)";
@@ -228,6 +269,14 @@ impl<'a> Work<'a> {
     /// Brings `branch` into this checkout's branch; where that conflicts, everything is as before.
     pub(crate) fn merge(&self, branch: &str, way: Way, message: &str) -> Result<()> {
         let full = format!("refs/heads/{branch}");
+        if way != Way::Rebase {
+            // Whoever looks at the checkout meanwhile, such as a sandbox on it, sees no half of a merge.
+            let words = ["--write-tree", "--name-only", "-z", "HEAD", &full];
+            let tried = self.git("merge-tree")?.args(words).output()?;
+            if tried.status.code() == Some(1) {
+                return Err(conflict("merge", "", conflicting(&tried.stdout)));
+            }
+        }
         let command = self.committing("merge")?.args(["--quiet", "--no-edit"]);
         let command = match way {
             Way::Merge => command.args(["-m", message]),
@@ -288,8 +337,7 @@ impl<'a> Work<'a> {
             let output =
                 self.git("merge-tree")?.args(["--write-tree", "--name-only", "-z", &ours, &theirs]).output()?;
             if !output.status.success() {
-                let files = output.stdout.split(|b| *b == 0).skip(1).take_while(|p| !p.is_empty());
-                let files = files.map(|p| text::line(&String::from_utf8_lossy(p))).collect();
+                let files = conflicting(&output.stdout);
                 return Err(conflict("merge", &text::block(&output.stderr_text()), files).wrap_err(failed()));
             }
             let tree = output.stdout.split(|b| *b == 0).next().unwrap_or_default();
@@ -315,6 +363,18 @@ impl<'a> Work<'a> {
     }
 }
 
+/// What lies below a directory that is to become a file, but for what goes.
+fn unknown(root: &Path, at: &Path, goes: &BTreeSet<Vec<u8>>, found: &mut BTreeSet<String>, depth: usize) {
+    for entry in fs::read_dir(root.join(at)).into_iter().flatten().flatten() {
+        let path = at.join(entry.file_name());
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) && depth < DEEPEST {
+            unknown(root, &path, goes, found, depth + 1);
+        } else if !goes.contains(path.as_os_str().as_bytes()) {
+            found.insert(text::line(&path.to_string_lossy()));
+        }
+    }
+}
+
 /// Why there is no new worktree.
 #[derive(Debug)]
 pub(crate) enum Added {
@@ -324,6 +384,12 @@ pub(crate) enum Added {
     InTheWay,
     /// Anything else.
     Failed(GitError),
+}
+
+/// The files that `merge-tree` names.
+fn conflicting(said: &[u8]) -> Vec<String> {
+    let files = said.split(|b| *b == 0).skip(1).take_while(|path| !path.is_empty());
+    files.map(|path| text::line(&String::from_utf8_lossy(path))).collect()
 }
 
 fn conflict(what: &str, said: &str, files: Vec<String>) -> Report {

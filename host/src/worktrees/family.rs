@@ -157,8 +157,9 @@ impl Family {
             None => autoname::branch(&request.prompt, &config, &self.surroundings).map_err(|e| told(&e))?,
         };
         check(&name)?;
-        let wanted =
-            Wanted { prompt: !request.prompt.is_empty(), sandbox: true, agents_only: true, ..Wanted::default() };
+        let forced = !crate::mutant::off("p31_forced");
+        let prompt = !request.prompt.is_empty();
+        let wanted = Wanted { prompt, sandbox: forced, agents_only: forced, ..Wanted::default() };
         let windows = plan(&config, &wanted).map_err(|why| refused(&why))?;
         let main = self.repository.main_checkout.clone().unwrap_or_else(|| self.repository.worktree.clone());
         let target = Target::here(config.default_session.as_deref()).map_err(|e| self.failed(&e))?;
@@ -178,7 +179,7 @@ impl Family {
                 windows: windows.clone(),
                 prompt: request.prompt.clone(),
                 parent: Some(parent.clone()),
-                pinned: Some(Pinned { backend: self.backend.clone(), table: table.clone() }),
+                pinned: forced.then(|| Pinned { backend: self.backend.clone(), table: table.clone() }),
                 hooks: false,
                 files: true,
                 target: Some(target.clone()),
@@ -389,10 +390,10 @@ impl Family {
             hooks: false,
             wish: &wish,
         };
-        let lines = merging.run(&self.surroundings).map_err(|e| told(&e))?;
-        // The guest sees at once what it asked for.
+        let outcome = merging.run(&self.surroundings).map_err(|e| told(&e));
+        // The guest sees at once what it asked for, or that all is as before.
         self.import()?;
-        Ok(lines)
+        outcome
     }
 
     /// The one branch that a merge may go into: what is checked out where the agent was started from.

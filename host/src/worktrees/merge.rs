@@ -151,7 +151,7 @@ impl Merging<'_> {
                 "name another: --into BRANCH",
             ));
         }
-        let checkout = self.checkout_of_target(surroundings)?;
+        let checkout = self.checkout_of_target(&branch, surroundings)?;
         self.pre_merge(&branch)?;
         let ahead = source.ahead(&branch, self.into).map_err(Report::new)?;
         if ahead > 0 || self.wish.way == Way::Rebase {
@@ -190,7 +190,7 @@ impl Merging<'_> {
     }
 
     /// Where the target is checked out, if it is: it must be clean.
-    fn checkout_of_target(&self, surroundings: &Surroundings) -> Result<Option<Repository>> {
+    fn checkout_of_target(&self, branch: &str, surroundings: &Surroundings) -> Result<Option<Repository>> {
         let all = self.here.all()?;
         let Some(there) = all.iter().find(|known| known.checkout.branch.as_deref() == Some(self.into)) else {
             return Ok(None);
@@ -214,7 +214,23 @@ impl Merging<'_> {
                 "commit or stash them there first",
             ));
         }
+        self.nothing_in_the_way(&repository, branch)?;
         Ok(Some(repository))
+    }
+
+    /// What git does not know there it would not spare: it overwrites what is ignored.
+    fn nothing_in_the_way(&self, target: &Repository, branch: &str) -> Result<()> {
+        let found = Work::new(target, self.behalf)?.in_the_way(branch, self.into).map_err(Report::new)?;
+        match found.first().filter(|_| !crate::mutant::off("p34_ignored")) {
+            None => Ok(()),
+            Some(first) => Err(hinted(
+                format!(
+                    "'{first}' is in the way where '{}' is checked out: the merge would overwrite it",
+                    text::line(self.into)
+                ),
+                "move it away or commit it there first",
+            )),
+        }
     }
 
     fn pre_merge(&self, branch: &str) -> Result<()> {

@@ -147,6 +147,10 @@ mod tests {
             child.wait().unwrap();
             assert!(waiting.join().unwrap());
         });
+        let begun = |since| State { since, ..State::default() };
+        let now = super::super::record::now();
+        assert!(!finished(&begun(now)), "its process has not said anything yet");
+        assert!(finished(&begun(now - 61)) && finished(&State { exit_code: Some(1), ..begun(now) }));
         assert!(ended(&ProcessIdentity { pid: child.id(), start: "x".into() }, Duration::ZERO));
     }
 }

@@ -96,6 +96,11 @@ impl Puppet {
         text
     }
 
+    /// As [`Self::does`], again and again while it has asked for too much at once.
+    pub(crate) fn does_in_time(&self, script: &str) -> String {
+        wait_for("fewer requests", || Some(self.does(script)).filter(|said| !said.contains("slow down")))
+    }
+
     /// What the host answers to these requests of its.
     pub(crate) fn asks(&self, requests: &[Value]) -> Vec<Value> {
         let lines: Vec<String> = requests.iter().map(Value::to_string).collect();
