@@ -129,7 +129,7 @@ pub struct Member {
     pub branch: String,
     /// The name of the agent that started it; `None` = the one that asks.
     pub parent: Option<String>,
-    /// `working`, `waiting`, `done` or `none`.
+    /// `working`, `waiting`, `done`, `asked` (it was told something since) or `none`.
     pub status: String,
     /// Since when, in Unix seconds.
     pub since: Option<u64>,

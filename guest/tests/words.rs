@@ -311,7 +311,7 @@ fn p35_what_add_cannot_do_here_is_refused_before_anything_is_sent() {
             "Error: --agent is not supported from inside a sandbox: the host's configuration decides it\n",
         ),
         (&["add", "x", "--bogus"], 2, "Error: unknown flag '--bogus'\n"),
-        (&["add"], 2, "Error: give the branch to make, or -A to have it named\n"),
+        (&["add"], 2, "Error: give the branch to make, or a prompt to have it named after\n"),
         (&["add", "x", "-p", "1", "-e"], 2, "Error: use one of --prompt, --prompt-file and --prompt-editor"),
         (&["add", "x", "-P", "/no/such/file"], 1, "Error: could not read the prompt from '/no/such/file'\n"),
     ] {

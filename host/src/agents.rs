@@ -77,6 +77,8 @@ pub struct SeedFile {
     pub guest: &'static str,
     /// First content.
     pub initial: &'static str,
+    /// Where it keeps which repositories the user trusts: a mapping from paths to mappings, and the key in those.
+    pub trusted: Option<(&'static str, &'static str)>,
 }
 
 /// A flag and the spellings that mean the same; none is added when one of them is there already.
@@ -127,6 +129,7 @@ pub static AGENTS: &[Agent] = &[
             host: ".claude-sandbox.json",
             guest: ".claude.json",
             initial: r#"{"hasCompletedOnboarding":true,"bypassPermissionsModeAccepted":true}"#,
+            trusted: Some(("projects", "hasTrustDialogAccepted")),
         }],
         sandbox_flags: &[flag(&["--dangerously-skip-permissions"])],
         ..UNKNOWN

@@ -9,12 +9,12 @@ use clap_complete::engine::ArgValueCandidates;
 use crate::commands::{known_backends, known_worktrees, usable_backends};
 
 mod worktrees;
-pub use worktrees::{AddArgs, MergeArgs, OpenArgs, RemoveArgs, StatusArgs};
+pub use worktrees::{AddArgs, MergeArgs, OpenArgs, PromptArgs, RemoveArgs, StatusArgs};
 
 /// Runs AI coding agents in git worktrees, each inside a sandbox.
 #[derive(Debug, Parser)]
 #[command(name = "workmux", version, disable_help_subcommand = true, subcommand_required = true)]
-#[command(after_help = "Try: workmux sandbox agent -- sh -c 'git status && workmux set-window-status done'")]
+#[command(after_help = "Try: workmux add fix-login -S -p 'Find out why the login fails, and fix it.'")]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]

@@ -1,8 +1,10 @@
 //! Runs asynchronous work from a command that is not a session.
 
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use color_eyre::eyre::{Report, Result, WrapErr as _};
+use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::error::{Failure, hinted};
 use crate::supervisor::{Interrupted, Signals};
@@ -36,22 +38,46 @@ pub(crate) fn interruptible(what: &str, work: impl Future<Output = Result<u8>>) 
     }
 }
 
+/// Whether a signal came that asks for the end.
+pub(crate) struct Stop {
+    came: AtomicU8,
+    /// Readable once one came.
+    event: EventFd,
+}
+
+impl Stop {
+    /// Fails once a signal came.
+    pub(crate) fn check(&self) -> Result<()> {
+        match self.came.load(Ordering::Relaxed) {
+            0 => Ok(()),
+            _ => Err(Report::msg("interrupted: what was begun is taken back")),
+        }
+    }
+
+    /// For who waits for something else.
+    pub(crate) fn event(&self) -> BorrowedFd<'_> {
+        self.event.as_fd()
+    }
+}
+
 /// Runs blocking work that undoes what it did where a signal comes: it asks between its steps.
 ///
 /// # Errors
 /// Its own, or there is no runtime.
-pub(crate) fn stoppable<T>(work: impl FnOnce(&dyn Fn() -> Result<()>) -> Result<T>) -> Result<T, Failure> {
-    let came = AtomicU8::new(0);
+pub(crate) fn stoppable<T>(work: impl FnOnce(&Stop) -> Result<T>) -> Result<T, Failure> {
+    let event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK).map_err(Report::new)?;
+    let stop = Stop { came: AtomicU8::new(0), event };
     let (done, over) = tokio::sync::oneshot::channel::<()>();
     let (ready, begun) = std::sync::mpsc::channel();
     let outcome = std::thread::scope(|scope| {
-        let came = &came;
+        let stop = &stop;
         scope.spawn(move || {
             let listening = run(async {
                 let mut signals = Signals::install().wrap_err("cannot listen for signals")?;
                 let _waits = ready.send(Ok(()));
                 if let Err(Interrupted(signal)) = signals.unless_interrupted(over).await {
-                    came.store(signal as u8, Ordering::Relaxed);
+                    stop.came.store(signal as u8, Ordering::Relaxed);
+                    let _full = stop.event.write(1);
                 }
                 Ok(())
             });
@@ -60,14 +86,11 @@ pub(crate) fn stoppable<T>(work: impl FnOnce(&dyn Fn() -> Result<()>) -> Result<
             }
         });
         begun.recv().wrap_err("cannot listen for signals")??;
-        let outcome = work(&|| match came.load(Ordering::Relaxed) {
-            0 => Ok(()),
-            _ => Err(Report::msg("interrupted: what was begun is taken back")),
-        });
+        let outcome = work(stop);
         drop(done);
         outcome
     });
-    outcome.map_err(|report| match came.load(Ordering::Relaxed) {
+    outcome.map_err(|report| match stop.came.load(Ordering::Relaxed) {
         0 => Failure::from(report),
         signal => Failure { report, code: 128u8.saturating_add(signal) },
     })

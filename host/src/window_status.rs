@@ -22,9 +22,11 @@ const DISABLE: &str = "WORKMUX_DISABLE_SET_WINDOW_STATUS";
 /// Shows one of [`STATUSES`], or [`REGISTER`].
 pub(crate) fn set(status: &str) {
     let (Some(status), None) = (Status::from_word(status), std::env::var_os(DISABLE)) else { return };
-    crate::worktrees::told(status);
+    let kept = crate::worktrees::told(status);
     let why = match show(status) {
         Ok(Shown::Yes) => return,
+        // In the background there is no window, and its record says it.
+        Ok(Shown::No(_)) if kept => return,
         Ok(Shown::No(why)) => why,
         Err(e) => format!("{e:#}"),
     };

@@ -15,8 +15,8 @@
 //! `sandbox` are the kinds of sandbox, `given` is what `cargo xtask test` hands over, `engine` finds engines and keeps
 //! count, `run` runs programs, `pty` and `tmux` are terminals, `wait` waits, `waiting` is a guest that waits, `residue`
 //! looks for what runs left, `snapshot` sees what changed, `gits` are the versions of git here, `registry` gives out
-//! images, `claude` installs an agent and `model` talks to it, `dial` is a guest's plainest client. No test runs the
-//! product as root unless it asks to (`as_root`).
+//! images, `claude` installs an agent and `model` talks to it, `stand_in` are agents that do what a test says, `dial` is a
+//! guest's plainest client. No test runs the product as root unless it asks to (`as_root`).
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
@@ -34,6 +34,7 @@ mod run;
 mod sandbox;
 mod snapshot;
 pub mod stamp;
+mod stand_in;
 mod tmux;
 mod wait;
 mod waiting;

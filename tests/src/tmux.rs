@@ -1,6 +1,7 @@
 //! A tmux server on a socket of its own.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::run::Run;
 use crate::wait::wait_for;
@@ -56,6 +57,21 @@ impl<'w> Tmux<'w> {
     pub fn type_line(&self, target: &str, line: &str) {
         self.ask(&["send-keys", "-t", target, "-l", line]);
         self.ask(&["send-keys", "-t", target, "Enter"]);
+    }
+
+    /// Types a command into the shell of a pane and waits for its end: its exit code, and what the pane shows then.
+    ///
+    /// # Panics
+    /// When it does not end.
+    pub fn run(&self, target: &str, line: &str) -> (i32, String) {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let end = format!("ended {}:", NUMBER.fetch_add(1, Ordering::Relaxed));
+        self.type_line(target, &format!("{line}; echo \"{end} $?.\""));
+        let code = |screen: &str| screen.rsplit_once(&end)?.1.split_once('.')?.0.trim().parse().ok();
+        wait_for(&format!("the end of {line:?}"), || {
+            let screen = self.screen(target);
+            code(&screen).map(|code| (code, screen))
+        })
     }
 
     /// What a pane shows.

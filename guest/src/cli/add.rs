@@ -29,7 +29,7 @@ Asks the host for a new worktree with an agent of its own, sandboxed like this o
 checked out here.
 
 Options:
-  -A, --auto-name           Let the host name the branch after the prompt
+  -A, --auto-name           Let the host name the branch after the prompt, as without BRANCH
   -p, --prompt <TEXT>       What the agent is to do
   -P, --prompt-file <FILE>  Read the prompt from a file
   -e, --prompt-editor       Write the prompt in $VISUAL or $EDITOR

@@ -123,8 +123,8 @@ pub(super) fn parse(args: &[OsString]) -> Result<Flags, Refusal> {
             }
         }
     }
-    if flags.branch.is_none() && !flags.auto_name && !flags.help {
-        return Err(Refusal::Usage("give the branch to make, or -A to have it named".to_owned()));
+    if flags.branch.is_none() && !flags.auto_name && flags.prompt.is_none() && !flags.help {
+        return Err(Refusal::Usage("give the branch to make, or a prompt to have it named after".to_owned()));
     }
     Ok(flags)
 }

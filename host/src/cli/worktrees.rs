@@ -2,18 +2,15 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgGroup, Args};
+use clap::Args;
 use clap_complete::engine::ArgValueCandidates;
 
 use crate::commands::{known_worktrees, usable_backends};
 
-/// `workmux add`
+/// Where a prompt comes from.
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("prompted").args(["prompt", "prompt_file", "prompt_editor"]))]
-pub struct AddArgs {
-    /// The branch: a new one, or one that is there; 'origin/x' makes 'x' from it. Without it: named after the prompt
-    #[arg(value_name = "BRANCH")]
-    pub branch: Option<String>,
+#[group(multiple = false)]
+pub struct PromptArgs {
     /// What the agent is to do
     #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true)]
     pub prompt: Option<String>,
@@ -23,6 +20,17 @@ pub struct AddArgs {
     /// Write the prompt in $VISUAL or $EDITOR
     #[arg(short = 'e', long)]
     pub prompt_editor: bool,
+}
+
+/// `workmux add`
+#[derive(Debug, Args)]
+pub struct AddArgs {
+    /// The branch: a new one, or one that is there; 'origin/x' makes 'x' from it. Without it: named after the prompt
+    #[arg(value_name = "BRANCH")]
+    pub branch: Option<String>,
+    #[command(flatten)]
+    /// What the agent is to do.
+    pub prompt: PromptArgs,
     /// Run the agent in a sandbox, whatever the configuration says
     #[arg(short = 'S', long)]
     pub sandbox: bool,
@@ -84,20 +92,13 @@ pub struct AddArgs {
 
 /// `workmux open`
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("prompted").args(["prompt", "prompt_file", "prompt_editor"]))]
 pub struct OpenArgs {
     /// The worktree [default: the one you are in]
     #[arg(add = ArgValueCandidates::new(known_worktrees))]
     pub name: Option<String>,
-    /// What the agent is to do
-    #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true)]
-    pub prompt: Option<String>,
-    /// Read the prompt from a file; '-' is standard input
-    #[arg(short = 'P', long, value_name = "FILE")]
-    pub prompt_file: Option<PathBuf>,
-    /// Write the prompt in $VISUAL or $EDITOR
-    #[arg(short = 'e', long)]
-    pub prompt_editor: bool,
+    #[command(flatten)]
+    /// What the agent is to do.
+    pub prompt: PromptArgs,
     /// Run the agent in a sandbox, whatever the configuration says
     #[arg(short = 'S', long)]
     pub sandbox: bool,
@@ -133,6 +134,9 @@ pub struct MergeArgs {
     /// Merge although something in it is not committed; then the worktree stays
     #[arg(long)]
     pub ignore_uncommitted: bool,
+    /// Merge although its agent is at work, and end it
+    #[arg(short, long)]
+    pub force: bool,
     /// Skip the 'pre_merge' and 'pre_remove' hooks
     #[arg(short = 'H', long)]
     pub no_hooks: bool,

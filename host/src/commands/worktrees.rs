@@ -1,11 +1,11 @@
 //! `workmux add`, `open`, `merge` and the other words about worktrees: reads the flags and hands over to who does it.
 
-use std::path::PathBuf;
-
 use color_eyre::eyre::Report;
 
-use crate::cli::Command;
+use crate::cli::{Command, PromptArgs};
 use crate::error::Failure;
+use crate::git::Repository;
+use crate::launch;
 use crate::surroundings::Surroundings;
 use crate::worktrees::add::Add;
 use crate::worktrees::changes::Way;
@@ -18,6 +18,12 @@ use crate::worktrees::{add, merge, open, pane, remove, status, talk};
 
 /// Runs one of them.
 pub(super) fn run(command: Command, surroundings: &Surroundings) -> Result<u8, Failure> {
+    if !matches!(command, Command::Pane { .. } | Command::Agent { .. })
+        && let Ok(repository) = Repository::discover(&surroundings.cwd)
+    {
+        // Root leaves nothing of its own in a user's repository, and the records are the user's.
+        launch::become_owner(&repository.worktree)?;
+    }
     match command {
         Command::Add(args) => {
             let args = *args;
@@ -26,7 +32,7 @@ pub(super) fn run(command: Command, surroundings: &Surroundings) -> Result<u8, F
                 auto_name: args.auto_name,
                 name: args.name,
                 base: args.base,
-                prompt: source(args.prompt, args.prompt_file, args.prompt_editor),
+                prompt: source(args.prompt),
                 agents: args.agent,
                 count: args.count,
                 foreach: args.foreach,
@@ -54,7 +60,7 @@ pub(super) fn run(command: Command, surroundings: &Surroundings) -> Result<u8, F
                 sandbox: args.sandbox,
                 agent: args.agent,
                 layout: args.layout,
-                prompt: source(args.prompt, args.prompt_file, args.prompt_editor),
+                prompt: source(args.prompt),
             };
             open::open(wish, surroundings)
         }
@@ -66,8 +72,11 @@ pub(super) fn run(command: Command, surroundings: &Surroundings) -> Result<u8, F
                 _ => Way::Merge,
             };
             let (name, into, keep, no_hooks) = (args.name, args.into, args.keep, args.no_hooks);
-            let ignore_uncommitted = args.ignore_uncommitted;
-            merge::merge(&Merge { name, into, way, ignore_uncommitted, keep, no_hooks }, surroundings)
+            let (ignore_uncommitted, force) = (args.ignore_uncommitted, args.force);
+            merge::merge(
+                &Merge { name, into, way, ignore_uncommitted, keep, cleanup: false, force, no_hooks },
+                surroundings,
+            )
         }
         Command::Remove(args) => {
             let (names, gone, all, force) = (args.names, args.gone, args.all, args.force);
@@ -98,6 +107,7 @@ pub(super) fn run(command: Command, surroundings: &Surroundings) -> Result<u8, F
     }
 }
 
-fn source(text: Option<String>, file: Option<PathBuf>, editor: bool) -> Option<Source> {
-    text.map(Source::Text).or(file.map(Source::File)).or(editor.then_some(Source::Editor))
+fn source(args: PromptArgs) -> Option<Source> {
+    let PromptArgs { prompt, prompt_file, prompt_editor } = args;
+    prompt.map(Source::Text).or(prompt_file.map(Source::File)).or(prompt_editor.then_some(Source::Editor))
 }

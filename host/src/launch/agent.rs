@@ -8,12 +8,14 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use color_eyre::eyre::{Result, WrapErr as _};
+use serde_json::{Map, Value};
 use workmux_plugin_api::{Purpose, Word};
 
 use super::Wish;
 use crate::agents::{self, Agent};
 use crate::config::Config;
 use crate::config::types::EnvValue;
+use crate::git::Repository;
 use crate::spec::AgentFiles;
 use crate::surroundings::Surroundings;
 
@@ -96,6 +98,7 @@ pub(super) fn files(
     row: &Agent,
     config: &Config,
     surroundings: &Surroundings,
+    repository: &Repository,
     stand_ins: Option<&Path>,
 ) -> Result<Vec<AgentFiles>> {
     let home = &surroundings.home;
@@ -122,9 +125,29 @@ pub(super) fn files(
             directory_made(above)?;
         }
         file_made(&path, seed.initial)?;
+        if let (Some(place), None) = (seed.trusted, stand_ins) {
+            // It asks then, as it would outside.
+            let _asks = trust(&path, place, repository.main_checkout.as_ref().unwrap_or(&repository.worktree));
+        }
         mount(path.canonicalize()?, seed.guest, true);
     }
     Ok(files)
+}
+
+/// Notes in an agent's file that a repository is trusted: started in a sandbox, the agent need not ask whether it may run
+/// what the repository says, and in a window that nobody looks at it would wait for the answer for ever. The file is for
+/// sandboxes alone; one that is no JSON, or is not ours to understand, stays as it is.
+fn trust(path: &Path, (under, key): (&str, &str), checkout: &Path) -> Result<()> {
+    let mut content: Value = serde_json::from_slice(&fs::read(path)?)?;
+    let (Some(all), Some(checkout)) = (content.as_object_mut(), checkout.to_str()) else { return Ok(()) };
+    let trusted = all.entry(under).or_insert_with(|| Value::Object(Map::new()));
+    let trusted = trusted.as_object_mut().map(|of| of.entry(checkout).or_insert_with(|| Value::Object(Map::new())));
+    let Some(trusted) = trusted.and_then(Value::as_object_mut) else { return Ok(()) };
+    if trusted.insert(key.to_owned(), Value::Bool(true)) == Some(Value::Bool(true)) {
+        return Ok(());
+    }
+    // In place: a sandbox that runs has this very file mounted.
+    Ok(fs::write(path, serde_json::to_vec_pretty(&content)?)?)
 }
 
 /// Where something is, or stands in for it.
@@ -152,5 +175,29 @@ fn file_made(path: &Path, content: &str) -> Result<()> {
         Ok(mut file) => Ok(file.write_all(content.as_bytes())?),
         Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
         Err(e) => Err(e).wrap_err_with(|| format!("cannot make {}", crate::text::quote(path.as_os_str()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_repository_is_trusted_once_and_nothing_else_changes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("settings.json");
+        let place = ("projects", "trusted");
+        let tried = |before: &str| {
+            fs::write(&path, before).unwrap();
+            let _refused = trust(&path, place, Path::new("/r"));
+            fs::read_to_string(&path).unwrap()
+        };
+        let added: Value = serde_json::from_str(&tried(r#"{"z":1,"a":{"x":[1]}}"#)).unwrap();
+        assert_eq!(added, serde_json::json!({"z":1,"a":{"x":[1]},"projects":{"/r":{"trusted":true}}}));
+        let kept = r#"{ "projects": {"/r":{"trusted":true,"more":1}} }"#;
+        assert_eq!(tried(kept), kept);
+        for odd in ["", "{", "[]", r#"{"projects":1}"#, r#"{"projects":{"/r":2}}"#] {
+            assert_eq!(tried(odd), odd);
+        }
     }
 }

@@ -58,7 +58,7 @@ pub(super) async fn show(wish: Wish, place: Place, chosen: Chosen<'_>, surroundi
                 .collect(),
             extra: extra_mounts(&config, surroundings),
             agent: if mounted {
-                agent::files(command.row, &config, surroundings, Some(&stand_ins))?
+                agent::files(command.row, &config, surroundings, &place.repository, Some(&stand_ins))?
             } else {
                 Vec::new()
             },

@@ -48,6 +48,13 @@ impl Imports {
     }
 }
 
+impl Drop for Imports {
+    /// A run that fails before its end must not be held up by who still watches it.
+    fn drop(&mut self) {
+        let _full = self.stop.write(1);
+    }
+}
+
 /// Fails where the repository was replaced; ends well when told to.
 fn watch(boundary: &Boundary, stop: &EventFd, log: &Log) -> Result<(), GitError> {
     if stopped(stop, timeout(SHORT)) {

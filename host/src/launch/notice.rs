@@ -13,7 +13,7 @@ const NOTICE: &str = "\
 ";
 
 /// Shows it, if somebody is looking and it has not been shown before.
-pub(super) fn show_once(state: &Path) {
+pub(crate) fn show_once(state: &Path) {
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
         return;
     }

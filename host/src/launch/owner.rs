@@ -11,7 +11,7 @@ use nix::unistd::{Gid, Uid, User, initgroups, setgid, setuid};
 use crate::error::hinted;
 
 /// Whose environment variables do not fit another user.
-const PERSONAL: [&str; 8] = [
+const PERSONAL: [&str; 10] = [
     "XDG_CONFIG_HOME",
     "XDG_DATA_HOME",
     "XDG_STATE_HOME",
@@ -20,6 +20,9 @@ const PERSONAL: [&str; 8] = [
     "MAIL",
     "SUDO_COMMAND",
     "DBUS_SESSION_BUS_ADDRESS",
+    // Root's own server lets nobody else in.
+    "TMUX",
+    "TMUX_PANE",
 ];
 
 /// Runs this very command again as the owner of `worktree`; returns only if there is nothing to change or it failed.

@@ -18,6 +18,7 @@ use super::agent::{self, Command};
 use super::failed::Failed;
 use super::guest_paths::GuestPaths;
 use super::imports::Imports;
+use super::left_behind::Places;
 use super::log::Log;
 use super::told::report;
 use super::typing;
@@ -229,7 +230,10 @@ impl Stage {
         let parts = Parts {
             git: self.git_parts(),
             extra: extra_mounts(config, surroundings),
-            agent: if mounted { agent::files(command.row, config, surroundings, None)? } else { Vec::new() },
+            agent: match mounted {
+                true => agent::files(command.row, config, surroundings, &place.repository, None)?,
+                false => Vec::new(),
+            },
             own: paths.mounts(&sockets, &guest_program),
         };
         let spec = build_spec(&run_id, purpose, place, config, &command, surroundings, parts, &self.settings, scratch)?;
@@ -327,9 +331,13 @@ impl Stage {
             }),
             signals,
         };
+        let before = mounted.then(|| Places::look(&place.repository.worktree));
         let mut observer = Watching { run: self.run.as_mut(), started, ended: &mut self.ended };
         let (status, companions) = supervisor::supervise(job, &mut observer).await;
         self.companions = companions;
+        if let Some(changed) = before.and_then(|before| before.changed(&Places::look(&place.repository.worktree))) {
+            crate::ui::warning(&changed);
+        }
         if let Some(aging) = aging {
             aging.abort();
         }

@@ -1,8 +1,10 @@
 //! The socket by which this user's other commands type into a sandbox's terminal: `<run>/input.sock`, in the run's private
 //! directory, which no guest sees.
 
+use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::net::Shutdown;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream as Stream;
 use std::path::Path;
@@ -38,12 +40,24 @@ impl Drop for Listener {
     }
 }
 
+/// The run's directory, held open: the path of a socket is short by law of the kernel, and a home's need not be.
+struct Near(File);
+
+impl Near {
+    fn open(directory: &Path) -> io::Result<Self> {
+        File::open(directory).map(Self)
+    }
+
+    fn socket(&self) -> String {
+        format!("/proc/self/fd/{}/{SOCKET}", self.0.as_raw_fd())
+    }
+}
+
 /// Begins to listen in the run's directory.
 pub(super) fn listen(directory: &Path) -> io::Result<Listener> {
     let typing = Arc::new(Typing::new()?);
-    let path = directory.join(SOCKET);
-    let socket = UnixListener::bind(&path)?;
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+    let socket = UnixListener::bind(Near::open(directory)?.socket())?;
+    std::fs::set_permissions(directory.join(SOCKET), std::fs::Permissions::from_mode(0o600))?;
     let told = Arc::clone(&typing);
     let task = tokio::spawn(async move {
         while let Ok((stream, _)) = socket.accept().await {
@@ -72,7 +86,7 @@ async fn serve(mut stream: UnixStream, typing: &Typing) -> io::Result<()> {
 /// # Errors
 /// There is no such terminal, it is not read, or nobody answers in time.
 pub(crate) fn enter(run: &Path, text: &str) -> io::Result<()> {
-    let mut stream = Stream::connect(run.join(SOCKET))?;
+    let mut stream = Stream::connect(Near::open(run)?.socket())?;
     stream.set_read_timeout(Some(DEADLINE))?;
     stream.set_write_timeout(Some(DEADLINE))?;
     stream.write_all(text.as_bytes())?;
@@ -82,5 +96,21 @@ pub(crate) fn enter(run: &Path, text: &str) -> io::Result<()> {
     match answer.as_str() {
         "ok" => Ok(()),
         why => Err(io::Error::other(crate::text::line(why))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_types_is_heard_however_long_the_path_is() {
+        let home = tempfile::tempdir().unwrap();
+        let run = home.path().join("x".repeat(120));
+        std::fs::create_dir(&run).unwrap();
+        let listener = listen(&run).unwrap();
+        let at = run.clone();
+        tokio::task::spawn_blocking(move || enter(&at, "hello")).await.unwrap().unwrap();
+        drop(listener);
     }
 }

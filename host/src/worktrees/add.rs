@@ -13,7 +13,7 @@ use super::make::{Branch, Made, Making, Taken, make};
 use super::panes::{Wanted, plan};
 use super::record::Entry;
 use super::show::Target;
-use super::{autoname, names, open, prompt, wait};
+use super::{autoname, names, open, prompt, talk};
 use crate::config::{Config, Loaded};
 use crate::error::{Failure, hinted};
 use crate::git::Repository;
@@ -136,6 +136,9 @@ pub(crate) fn add(wish: Add, surroundings: &Surroundings) -> Result<u8, Failure>
         true => Some(launch::pin(&loaded, &NEEDED, &here.repository, wish.backend.as_deref(), can_ask, surroundings)?),
         false => None,
     };
+    if pinned.is_some() {
+        launch::notice::show_once(&surroundings.state);
+    }
     let target = Target::here(config.default_session.as_deref())?;
     let work = Work::new(&here.repository, Behalf::User)?;
     let remotes = here.repository.remotes().map_err(Report::new)?;
@@ -162,7 +165,7 @@ pub(crate) fn add(wish: Add, surroundings: &Surroundings) -> Result<u8, Failure>
             open::open(open, surroundings)?;
             continue;
         }
-        let one = task::stoppable(|stop| adding.one(&name, variant, &text, stop, surroundings));
+        let one = task::stoppable(|stop| adding.one(&name, variant, &text, &|| stop.check(), surroundings));
         let Made { entry, notes } = match one {
             Ok(one) => one,
             Err(failure) => {
@@ -187,7 +190,8 @@ pub(crate) fn add(wish: Add, surroundings: &Surroundings) -> Result<u8, Failure>
         let all: Vec<Value> = made.iter().map(super::status::json_of).collect();
         crate::ui::print(&Value::Array(all).to_string());
     }
-    if wish.wait { waited(&made) } else { Ok(0) }
+    made.retain(|entry| entry.record.agent.is_some());
+    if wish.wait && !made.is_empty() { talk::until_finished(&made, None) } else { Ok(0) }
 }
 
 fn usage(message: String) -> Failure {
@@ -201,19 +205,20 @@ fn hint(report: Report) -> Report {
     }
 }
 
+/// Says what was made, and what is not as one might think.
 fn say(entry: &Entry) {
     let record = &entry.record;
     let (name, branch) = (text::line(&record.handle), text::line(&record.branch));
     let branch = if name == branch { String::new() } else { format!(" (branch '{branch}')") };
     crate::ui::print(&format!("✓ Created worktree '{name}'{branch}{}", open::in_words(record.place.as_ref(), &name)));
     crate::ui::print(&format!("  {}", text::quote(record.worktree.as_os_str())));
-}
-
-/// Waits for all of them; 1 where one did not do well.
-fn waited(made: &[Entry]) -> Result<u8, Failure> {
-    let all: Vec<Entry> = made.iter().filter(|entry| entry.record.place.is_some()).cloned().collect();
-    wait::all(&all, None, &|| false)?;
-    Ok(u8::from(!all.iter().all(|entry| super::status::succeeded(&entry.state()))))
+    match (&record.agent, record.sandboxed) {
+        (None, _) => {
+            crate::ui::note(&format!("there is no agent in it; start one: workmux open {name} -S -p 'what to do'"))
+        }
+        (Some(_), false) => crate::ui::note("its agent can do on this machine what you can: -S puts it into a sandbox"),
+        (Some(_), true) => {}
+    }
 }
 
 /// What holds for all of them.

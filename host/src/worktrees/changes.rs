@@ -402,6 +402,6 @@ fn conflict(what: &str, said: &str, files: Vec<String>) -> Report {
     let more = if more == 0 { String::new() } else { format!(" and {more} more") };
     hinted(
         format!("the {what} conflicts in {shown}{more}; nothing was changed"),
-        "bring the other branch into the worktree first, solve the conflicts there, and commit",
+        "in the worktree: git merge the other branch, solve the conflicts, commit, then merge again",
     )
 }

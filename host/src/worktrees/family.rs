@@ -288,7 +288,7 @@ impl Family {
                 if !entry.record.sandboxed {
                     return Err(refused("it does not work in a sandbox"));
                 }
-                if !entry.state().running() && !crate::mutant::off("p33_ended") {
+                if !talk::works(&entry) && !crate::mutant::off("p33_ended") {
                     return Err(refused("it has ended"));
                 }
                 talk::type_for(&entry, &text, &self.surroundings).map_err(|e| told(&e))?;
@@ -327,7 +327,7 @@ impl Family {
 
     fn wait(&self, named: &[Entry], within: Duration) -> Result<(), Refusal> {
         // The run may end meanwhile; nobody is told then, and the thread ends with the process.
-        wait::all(named, Some(within), &|| false).map(drop).map_err(|e| self.failed(&e))
+        wait::all(named, Some(within), None, &mut |_| {}).map(drop).map_err(|e| self.failed(&e))
     }
 
     fn in_json(&self, entries: &[Entry]) -> Result<String, Refusal> {
@@ -375,6 +375,8 @@ impl Family {
             ignore_uncommitted: request.ignore_uncommitted,
             // Its own window would take this request with it.
             keep: request.keep || own,
+            cleanup: request.cleanup,
+            force: false,
             no_hooks: true,
         };
         let repository = known.repository().map_err(|e| self.failed(&e))?;

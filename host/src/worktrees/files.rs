@@ -114,6 +114,10 @@ fn copy_one(from: &Root, path: &Path, to: &Root, depth: usize) -> Result<()> {
         }
         Some(Kind::Link) => to.link_new(path, &above.link(name)?),
         Some(Kind::Directory) => {
+            let there = to.make_directory(path.parent().unwrap_or(Path::new("")))?;
+            if there.kind(name)?.is_some_and(|kind| kind != Kind::Directory) {
+                return Ok(());
+            }
             to.make_directory(path)?;
             for below in above.directory(Path::new(name))?.names()? {
                 if below != ".git" {
@@ -175,8 +179,9 @@ mod tests {
         assert_eq!(fs::read_to_string(new.join("conf/deep/x.env")).unwrap(), "c");
         assert_eq!(fs::metadata(new.join("run.sh")).unwrap().permissions().mode() & 0o777, 0o755);
         assert_eq!(fs::read_link(new.join("conf/deep/deeper")).unwrap(), main.join("conf/deep/deeper"));
-        provide(&files(&["conf"], &[]), &main, &new).unwrap();
-        assert!(new.join("conf/deep/deeper").is_symlink());
+        fs::remove_file(new.join("conf/deep/deeper")).unwrap();
+        provide(&files(&["conf"], &["conf/deep/deeper"]), &main, &new).unwrap();
+        assert!(new.join("conf/deep/deeper").is_dir() && !new.join("conf/deep/deeper").is_symlink());
     }
 
     #[test]

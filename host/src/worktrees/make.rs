@@ -143,7 +143,14 @@ pub(crate) fn make(making: Making, stop: &dyn Fn() -> Result<()>, surroundings: 
     let work = Work::new(making.repository, making.behalf)?;
     let store = Store::new(&surroundings.state);
     let (base, made_base) = base_directory(&making, surroundings)?;
-    let mut undo = Undo { work: &work, base: made_base.then(|| base.clone()), tree: None, branch: None, entry: None };
+    let mut undo = Undo {
+        work: &work,
+        base: made_base.then(|| base.clone()),
+        tree: None,
+        branch: None,
+        entry: None,
+        changes: None,
+    };
     let made = steps(&making, &work, &store, &base, &mut undo, stop, surroundings);
     if made.is_err() {
         undo.all();
@@ -215,7 +222,7 @@ fn steps(
         notes = files::provide(&making.config.files, making.main, &worktree)?;
     }
     if let Some(untracked) = making.changes {
-        bring_changes(work, &worktree, untracked)?;
+        bring_changes(work, &worktree, untracked, undo)?;
     }
     if making.hooks {
         let about = About {
@@ -243,6 +250,11 @@ fn steps(
     }
     entry.record.maker = None;
     entry.save().wrap_err("cannot keep the worktree's record")?;
+    if let Some(stash) = undo.changes.take()
+        && let Err(e) = work.forget(&stash)
+    {
+        notes.push(format!("the changes are also in the stash still: {e:#}"));
+    }
     Ok(Made { entry, notes })
 }
 
@@ -287,31 +299,28 @@ fn checked_out(making: &Making, work: &Work, worktree: &Path, undo: &mut Undo) -
                 ))
             }
         },
-        Branch::Existing { name, .. } => work.add_existing(worktree, name).wrap_err_with(failed),
+        Branch::Existing { name, .. } => {
+            let all = making.repository.checkouts().map_err(Report::new)?;
+            if let Some(there) = all.iter().find(|checkout| checkout.branch.as_deref() == Some(name)) {
+                return Err(hinted(
+                    format!("'{}' is checked out in {}", text::line(name), text::quote(there.root.as_os_str())),
+                    "go there, or choose another branch",
+                ));
+            }
+            work.add_existing(worktree, name).wrap_err_with(failed)
+        }
     }
 }
 
-/// Moves what is not committed over. It is forgotten here only once it is there.
-fn bring_changes(work: &Work, worktree: &Path, untracked: bool) -> Result<()> {
+/// Brings over what is not committed. The stash has it until all is made: what undoes the rest brings it back from there.
+fn bring_changes(work: &Work, worktree: &Path, untracked: bool, undo: &mut Undo) -> Result<()> {
     let there = Repository::discover(worktree)?;
     let there = Work::new(&there, Behalf::User)?;
-    let Some(stash) = work.set_aside(untracked).wrap_err("the changes here could not be set aside")? else {
-        return Ok(());
-    };
-    if let Err(e) = there.bring(&stash) {
-        let failed = Report::new(e).wrap_err("the changes could not be brought to the new worktree");
-        return Err(match work.bring(&stash) {
-            Ok(()) => {
-                work.forget(&stash)?;
-                failed
-            }
-            Err(_) => hinted(
-                format!("{failed:#}; they are kept in the stash"),
-                format!("get them back: git stash apply {stash}"),
-            ),
-        });
+    undo.changes = work.set_aside(untracked).wrap_err("the changes here could not be set aside")?;
+    match &undo.changes {
+        Some(stash) => there.bring(stash).wrap_err("the changes could not be brought to the new worktree"),
+        None => Ok(()),
     }
-    work.forget(&stash)
 }
 
 /// Freezes what its panes will work by.
@@ -345,6 +354,8 @@ struct Undo<'a> {
     tree: Option<PathBuf>,
     branch: Option<String>,
     entry: Option<Entry>,
+    /// What was not committed, in the stash.
+    changes: Option<String>,
 }
 
 impl Undo<'_> {
@@ -373,6 +384,15 @@ impl Undo<'_> {
         }
         if let Some(entry) = &self.entry {
             done("its record", entry.remove().map_err(Report::new));
+        }
+        if let Some(stash) = &self.changes {
+            match self.work.bring(stash) {
+                Ok(()) => done("what is in the stash", self.work.forget(stash)),
+                Err(e) => done(
+                    "your changes",
+                    Err(Report::msg(format!("{e}; they are kept, get them with: git stash apply {stash}"))),
+                ),
+            }
         }
         if let Some(base) = &self.base {
             // Kept where another worktree has come to be in it.

@@ -29,6 +29,10 @@ pub(crate) struct Merge {
     pub ignore_uncommitted: bool,
     /// The worktree stays.
     pub keep: bool,
+    /// The worktree goes even where there was nothing to merge.
+    pub cleanup: bool,
+    /// Although its agent is at work.
+    pub force: bool,
     /// Without configured hooks.
     pub no_hooks: bool,
 }
@@ -41,6 +45,13 @@ pub(crate) fn merge(wish: &Merge, surroundings: &Surroundings) -> Result<u8, Fai
     let known = here.named(wish.name.as_deref())?;
     let can_ask = crate::ui::can_ask();
     let loaded = launch::configuration(&here.main, &here.repository, Given::default(), &NEEDED, can_ask, surroundings)?;
+    if !wish.no_hooks && loaded.refusals(&["pre_merge"]).next().is_some() {
+        return Err(hinted(
+            "the project wants 'pre_merge' to run before a merge, and you have not confirmed it",
+            "merge in a terminal, where you are asked, or without it: --no-hooks",
+        )
+        .into());
+    }
     let config = loaded.config(&NEEDED).map_err(Report::new)?.clone();
     let repository = known.repository()?;
     let into = match &wish.into {
@@ -106,6 +117,14 @@ impl Merging<'_> {
     /// Merges. Answers lines that say what was done.
     pub(crate) fn run(&self, surroundings: &Surroundings) -> Result<Vec<String>> {
         remove::import(self.known, surroundings).wrap_err("the sandbox's commits could not be brought over")?;
+        let busy = self.known.entry.as_ref().is_some_and(|entry| entry.state().busy());
+        if busy && !self.wish.keep && !self.wish.force {
+            let name = text::line(&self.known.name);
+            return Err(hinted(
+                format!("the agent of '{name}' is at work, and would be ended"),
+                format!("wait for it: workmux wait {name}, or merge what there is: --keep"),
+            ));
+        }
         let branch = self.repository.current_branch().map_err(Report::new)?.ok_or_else(|| {
             hinted(
                 format!("no branch is checked out in '{}'", text::line(&self.known.name)),
@@ -144,6 +163,11 @@ impl Merging<'_> {
             _ => format!("✓ Merged '{shown}' into '{into}' ({ahead} commit(s))"),
         }];
         if self.wish.keep {
+            return Ok(lines);
+        }
+        if ahead == 0 && !self.wish.cleanup {
+            let name = text::line(&self.known.name);
+            lines.push(format!("Kept worktree '{name}'; remove it: workmux remove {name}"));
             return Ok(lines);
         }
         if !uncommitted.is_empty() {

@@ -42,13 +42,14 @@ pub(crate) fn names_here() -> Vec<String> {
     all.into_iter().filter(|known| !known.checkout.main).map(|known| known.name).collect()
 }
 
-/// Keeps what an agent outside a sandbox says of itself, where it works in a worktree that was made here.
-pub(crate) fn told(status: crate::multiplexer::Status) {
-    let Ok(surroundings) = crate::surroundings::Surroundings::read() else { return };
-    let Ok(repository) = crate::git::Repository::discover(&surroundings.cwd) else { return };
-    let entry = record::Store::new(&surroundings.state).find(&repository.worktree);
-    if let Some(entry) = entry.filter(|entry| !entry.record.sandboxed) {
-        // The icon says it as well.
-        let _full = entry.change(|state| state.say(status.word()));
-    }
+/// Keeps what an agent outside a sandbox says of itself, where it works in a worktree that was made here; whether it does.
+pub(crate) fn told(status: crate::multiplexer::Status) -> bool {
+    let kept = || {
+        let surroundings = crate::surroundings::Surroundings::read().ok()?;
+        let repository = crate::git::Repository::discover(&surroundings.cwd).ok()?;
+        let entry = record::Store::new(&surroundings.state).find(&repository.worktree)?;
+        let outside = !entry.record.sandboxed && entry.state().running();
+        outside.then(|| entry.change(|state| state.say(status.word())).ok())?
+    };
+    kept().is_some()
 }

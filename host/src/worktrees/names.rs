@@ -100,7 +100,7 @@ pub(crate) fn project(main: &Path) -> String {
 pub(crate) fn base_directory(config: &Config, main: &Path, home: &Path) -> Result<PathBuf> {
     let project = project(main);
     let Some(configured) = &config.worktree_dir else {
-        return Ok(main.parent().unwrap_or(main).join(format!("{project}__worktrees")));
+        return Ok(main.parent().unwrap_or(main).join(usual(main)));
     };
     let expanded = configured.replace("{project}", &project);
     if let Some(open) = configured.replace("{project}", "").find('{') {
@@ -114,6 +114,11 @@ pub(crate) fn base_directory(config: &Config, main: &Path, home: &Path) -> Resul
     }
     let path = if expanded.starts_with('~') { expand_home(&expanded, home) } else { main.join(&expanded) };
     Ok(plain(&path))
+}
+
+/// The name of the directory beside the main checkout where worktrees go unless somebody says otherwise.
+pub(crate) fn usual(main: &Path) -> String {
+    format!("{}__worktrees", project(main))
 }
 
 /// The path without `.` and `..`, by its text.

@@ -6,9 +6,9 @@ use super::find::Here;
 use super::panes::{Wanted, plan};
 use super::record::Place;
 use super::show::{self, Shows, Target};
-use super::{make, names, prompt};
+use super::{make, names, prompt, talk};
 use crate::config::types::Mode;
-use crate::error::Failure;
+use crate::error::{Failure, hinted};
 use crate::launch::{self, Given};
 use crate::multiplexer::Multiplexer as _;
 use crate::surroundings::Surroundings;
@@ -36,7 +36,20 @@ pub(crate) fn open(wish: Open, surroundings: &Surroundings) -> Result<u8, Failur
     let here = Here::find(&surroundings.cwd, surroundings)?;
     let known = here.named(wish.name.as_deref())?;
     let name = text::line(&known.name);
-    if let Some(shows) = known.entry.as_ref().and_then(show::find) {
+    if let Some(entry) = &known.entry
+        && let Some(shows) = show::find(entry)
+    {
+        if let Some(prompt) = wish.prompt {
+            if !talk::works(entry) {
+                return Err(hinted(
+                    format!("'{name}' is open, and its agent has ended"),
+                    format!("close it first: workmux close {name}"),
+                )
+                .into());
+            }
+            talk::type_for(entry, &prompt.read()?, surroundings)?;
+            crate::ui::print(&format!("✓ Told the agent of '{name}'"));
+        }
         match shows {
             Shows::Windows(tmux, windows) => {
                 let session = launch::configuration(
@@ -54,6 +67,7 @@ pub(crate) fn open(wish: Open, surroundings: &Surroundings) -> Result<u8, Failur
                 crate::ui::print(&format!("'{name}' is open"));
             }
             Shows::Background(terminal) if crate::ui::can_ask() && !wish.background => {
+                crate::ui::note("this is the agent's terminal; Ctrl-b d leaves it (in tmux: Ctrl-b Ctrl-b d)");
                 terminal.attach().map_err(Report::new)?;
             }
             Shows::Background(_) => crate::ui::print(&format!("'{name}' works in the background")),
@@ -91,7 +105,10 @@ pub(crate) fn open(wish: Open, surroundings: &Surroundings) -> Result<u8, Failur
     entry.record.windows = windows;
     entry.record.sandboxed = sandboxed;
     entry.record.agent = make::agent_of(&entry.record.windows);
-    entry.keep_prompt(&prompt).map_err(Report::new)?;
+    let again = entry.prompt().is_some() && entry.record.agent.is_some();
+    if !prompt.is_empty() || !again {
+        entry.keep_prompt(&prompt).map_err(Report::new)?;
+    }
     if !prompt.is_empty() {
         prompt::put(&entry.record, &prompt).map_err(Report::new)?;
     }
@@ -101,7 +118,12 @@ pub(crate) fn open(wish: Open, surroundings: &Surroundings) -> Result<u8, Failur
     let target = Target::here(config.default_session.as_deref())?;
     show::open(&mut entry, &target, &config, &window, !wish.background, surroundings)?;
     entry.save().map_err(Report::new)?;
-    crate::ui::print(&format!("✓ Opened '{name}'{}", in_words(entry.record.place.as_ref(), &name)));
+    let again = if again && prompt.is_empty() {
+        format!("; a new conversation, the first prompt is in {}", prompt::file(&entry.record.branch).display())
+    } else {
+        String::new()
+    };
+    crate::ui::print(&format!("✓ Opened '{name}'{}{again}", in_words(entry.record.place.as_ref(), &name)));
     Ok(0)
 }
 
@@ -109,8 +131,8 @@ pub(crate) fn open(wish: Open, surroundings: &Surroundings) -> Result<u8, Failur
 pub(crate) fn in_words(place: Option<&Place>, name: &str) -> String {
     match place {
         Some(Place::Window { .. }) => String::new(),
-        Some(Place::Background) => format!(" in the background (see it: workmux open {name})"),
-        None => " without a window: this is not tmux, and nothing of it runs in the background".to_owned(),
+        Some(Place::Background) => format!(" in the background (see its terminal: workmux open {name})"),
+        None => " without a window, because this is not tmux".to_owned(),
     }
 }
 

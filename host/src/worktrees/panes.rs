@@ -369,9 +369,9 @@ mod tests {
     #[test]
     fn p5_the_prompt_is_words_of_its_own() {
         let config = Config::default();
-        let row = agents::row;
         let hostile = "--help; $(touch x) 'y\n";
-        let built = |name: &str, sandboxed| agent_command(name, "", sandboxed, Some(hostile), row(name), &config);
+        let built =
+            |name: &str, sandboxed| agent_command(name, "", sandboxed, Some(hostile), agents::row(name), &config);
         let (text, words) = built("claude", true);
         assert_eq!(text, "claude --dangerously-skip-permissions");
         assert_eq!(words, ["--", hostile]);
@@ -386,7 +386,7 @@ mod tests {
             "-m x",
             true,
             None,
-            row("codex"),
+            agents::row("codex"),
             &config,
         );
         let text = "codex --dangerously-bypass-approvals-and-sandbox -m x --no-daemon --dangerously-bypass-hook-trust";

@@ -70,7 +70,8 @@ fn edit() -> Result<String> {
     if !status.success() {
         return Err(Report::msg(format!("the editor {} ended with {status}", text::quote(&chosen))));
     }
-    let written = text_of(File::open(draft.path())?, LARGEST).wrap_err("cannot read what the editor wrote")?;
+    let written = File::open(draft.path()).and_then(|file| text_of(file, LARGEST));
+    let written = written.wrap_err("cannot read what the editor wrote")?;
     if written.trim().is_empty() {
         return Err(Report::msg("the prompt is empty: nothing was made"));
     }

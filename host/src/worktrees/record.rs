@@ -1,7 +1,7 @@
 //! What is known of each worktree that was made here: `<state>/worktrees/<key>/`, the key following from its path.
 //!
-//! `record.json` is written by who makes, opens or closes it; `state.json` by the process in its agent's pane. Both are
-//! replaced whole. A directory without a record is a worktree in the making: whoever made the directory owns the name.
+//! `record.json` is written by who makes, opens or closes it; `state.json` by the process in its agent's pane and by who
+//! tells the agent something. Both are replaced whole. A directory without a record is a worktree in the making: whoever made the directory owns the name.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -19,10 +19,13 @@ use crate::runs::{ProcessIdentity, alive, private_directory};
 
 const RECORD: &str = "record.json";
 const STATE: &str = "state.json";
+const LOCK: &str = "state.lock";
 const PROMPT: &str = "prompt";
 /// The frozen configuration, named by `config`.
 const CONFIG: &str = "config.json";
-/// Seconds after which a process that has not said anything never will.
+/// The status of an agent that was told something and has not said yet that it works at it.
+const ASKED: &str = "asked";
+/// Seconds that a pane's process may take to begin.
 const STARTING: u64 = 60;
 /// Beyond that it is none of ours.
 const MAX_BYTES: u64 = 4 * 1024 * 1024;
@@ -97,7 +100,7 @@ pub(crate) enum Place {
 /// How its agent is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct State {
-    /// What it last said: `working`, `waiting`, `done`; empty = nothing.
+    /// What it last said: `working`, `waiting`, `done`; `asked` once it was told something after that; empty = nothing.
     pub status: String,
     /// Since when, in seconds since 1970.
     pub since: u64,
@@ -116,10 +119,29 @@ impl State {
         self.since = now();
     }
 
-    /// Whether its window was opened a moment ago, and its process has not said so yet.
+    /// It was told something: what it said before holds no more. One that works goes on, and will say when it is done.
+    pub(crate) fn asked(&mut self) {
+        if self.status != "working" {
+            self.say(ASKED);
+        }
+    }
+
+    /// It was not told after all.
+    pub(crate) fn untold(&mut self, before: &str) {
+        if self.status == ASKED {
+            self.say(before);
+        }
+    }
+
+    /// Whether it is known to be at something.
+    pub(crate) fn busy(&self) -> bool {
+        self.running() && matches!(&*self.status, "working" | ASKED)
+    }
+
+    /// Its window was opened a moment ago, and its process has not said so yet.
     pub(crate) fn starting(&self) -> bool {
-        let begun = self.since > 0 && now().saturating_sub(self.since) < STARTING;
-        begun && self.process.is_none() && self.exit_code.is_none()
+        let waited = now().saturating_sub(self.since);
+        self.process.is_none() && self.exit_code.is_none() && self.since > 0 && waited < STARTING
     }
 
     /// Whether the agent works.
@@ -282,8 +304,10 @@ impl Entry {
     }
 }
 
-/// Changes the state kept in a worktree's directory. There is one writer at a time: the process in the agent's pane.
+/// Changes the state kept in a worktree's directory, one change after the other.
 pub(crate) fn change_state(directory: &Path, change: impl FnOnce(&mut State)) -> io::Result<()> {
+    let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(directory.join(LOCK))?;
+    lock.lock()?;
     let mut state: State = load(&directory.join(STATE)).unwrap_or_default();
     change(&mut state);
     save(directory, STATE, &state)
@@ -351,6 +375,11 @@ pub(crate) mod tests {
         let state = tempfile::tempdir().unwrap();
         let entry = Store::new(state.path()).reserve(record("/w/x")).unwrap().unwrap();
         assert!(!entry.state().running());
+        assert!(!entry.state().starting());
+        entry.change(|state| state.since = now()).unwrap();
+        assert!(entry.state().starting() && !entry.state().running());
+        entry.change(|state| state.since = now() - STARTING).unwrap();
+        assert!(!entry.state().starting());
         entry.change(|state| state.process = Some(ProcessIdentity::own())).unwrap();
         assert!(entry.state().running());
         entry.change(|state| state.exit_code = Some(0)).unwrap();

@@ -68,7 +68,11 @@ pub(crate) fn remove(wish: &Remove, surroundings: &Surroundings) -> Result<u8, F
             main: &here.main,
         };
         match end.of(known, &main, Behalf::User) {
-            Ok(()) => crate::ui::print(&format!("✓ Removed worktree '{}'", text::line(&known.name))),
+            Ok(()) => {
+                let branch = known.checkout.branch.as_deref().filter(|_| !wish.keep_branch);
+                let branch = branch.map(|branch| format!(" and branch '{}'", text::line(branch))).unwrap_or_default();
+                crate::ui::print(&format!("✓ Removed worktree '{}'{branch}", text::line(&known.name)));
+            }
             Err(e) => {
                 failed = 1;
                 crate::ui::raw_error(&crate::error::render(&e));
@@ -107,12 +111,12 @@ fn agreed(chosen: &[Known], losses: &[Vec<String>], several: bool) -> Result<boo
     if !lost && !several {
         return Ok(true);
     }
-    for (known, loss) in chosen.iter().zip(losses) {
+    for (known, loss) in chosen.iter().zip(losses).filter(|(_, loss)| several || !loss.is_empty()) {
         let loss = if loss.is_empty() { String::new() } else { format!(": {}", loss.join("; ")) };
         crate::ui::note(&format!("'{}'{loss}", text::line(&known.name)));
     }
     if !crate::ui::can_ask() && lost {
-        return Err(hinted("there is work in it that would be lost", "commit and merge it, or remove it with --force"));
+        return Err(hinted("something would be lost", "commit and merge it, or remove it with --force"));
     }
     Ok(crate::ui::confirm(if lost { "Remove, and lose this?" } else { "Remove all of these?" }))
 }
@@ -120,6 +124,9 @@ fn agreed(chosen: &[Known], losses: &[Vec<String>], several: bool) -> Result<boo
 /// What exists nowhere else.
 fn lost(known: &Known, work: &Work, main_branch: Option<&str>, keep_branch: bool) -> Result<Vec<String>> {
     let mut lost = Vec::new();
+    if known.entry.as_ref().is_some_and(|entry| entry.state().busy()) {
+        lost.push("its agent is at work".to_owned());
+    }
     if known.checkout.root.is_dir() {
         let repository = known.repository()?;
         let uncommitted = Work::new(&repository, Behalf::User)?.uncommitted(true).map_err(Report::new)?;
@@ -202,6 +209,10 @@ impl End<'_> {
             work.remove_worktree(&known.checkout.root).map_err(Report::new)?;
         } else {
             work.prune_worktrees().map_err(Report::new)?;
+        }
+        if let Some(base) = known.checkout.root.parent().filter(|base| base.ends_with(super::names::usual(self.main))) {
+            // Ours, and gone with the last worktree in it.
+            let _others = std::fs::remove_dir(base);
         }
         if let (true, Some(branch)) = (self.branch, branch) {
             work.delete_branch(branch).map_err(Report::new)?;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use color_eyre::eyre::{Report, Result, WrapErr as _};
 
 use super::panes::{PanePlan, Runs, leading};
-use super::record::{Entry, Place, State};
+use super::record::{Entry, Place, State, now};
 use crate::config::Config;
 use crate::config::types::{Mode, Split};
 use crate::detached::Detached;
@@ -16,11 +16,14 @@ use crate::error::hinted;
 use crate::multiplexer::{Location, Multiplexer as _, NewPane, NewWindow, Tmux, Where};
 use crate::runs;
 use crate::surroundings::Surroundings;
+use crate::text;
 
 /// Variables that decide where the program finds its things: a multiplexer's server may have been started with others.
 const OURS: [&str; 5] = ["XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "WORKMUX_PLUGIN_PATH"];
 /// What a window's processes get to end.
 const CLOSING: Duration = Duration::from_secs(10);
+/// And to begin.
+const OPENING: Duration = Duration::from_secs(10);
 
 /// Where windows are opened.
 #[derive(Debug, Clone)]
@@ -75,11 +78,11 @@ pub(crate) fn open(
     seen: bool,
     surroundings: &Surroundings,
 ) -> Result<()> {
-    // Whoever waits for it from now on waits for what is about to start.
-    let since = leading(&entry.record.windows).map_or(0, |_| super::record::now());
+    let since = if leading(&entry.record.windows).is_some() { now() } else { 0 };
     entry.change(|state| *state = State { since, ..State::default() }).wrap_err("cannot keep its state")?;
     let Some(multiplexer) = target.multiplexer() else {
         entry.record.place = in_background(entry, surroundings)?;
+        await_agent(entry);
         return Ok(());
     };
     let mut opened = Vec::new();
@@ -97,6 +100,7 @@ pub(crate) fn open(
                 Target::Background => PathBuf::new(),
             };
             entry.record.place = Some(Place::Window { multiplexer: multiplexer.name().to_owned(), socket, pane });
+            await_agent(entry);
             Ok(())
         }
         Err(e) => {
@@ -105,6 +109,13 @@ pub(crate) fn open(
             }
             Err(e.wrap_err("its window could not be opened"))
         }
+    }
+}
+
+/// Who waits for an agent, or tells it something, right after this must not take it for one that has ended.
+fn await_agent(entry: &Entry) {
+    if leading(&entry.record.windows).is_some() && !super::wait::begun(entry, OPENING) {
+        crate::ui::warning(&format!("the agent of '{}' does not begin", entry.record.handle));
     }
 }
 
@@ -135,7 +146,8 @@ fn in_windows(
             (Target::Background, ..) => return Err(Report::msg("there is no multiplexer")),
         };
         let window = NewWindow {
-            name: plan.name.clone().filter(|_| w > 0).unwrap_or_else(|| name.to_owned()),
+            // Of a project's: tmux expands formats in it.
+            name: plan.name.as_deref().filter(|_| w > 0).and_then(text::title).unwrap_or_else(|| name.to_owned()),
             token: record.id.clone(),
             place,
             cwd: record.cwd.clone(),

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use workmux_guest::words::Member;
 
 use super::find::{Here, Known};
-use super::record::{Entry, State, now};
+use super::record::{Entry, Place, State, now};
 use super::show;
 use crate::error::Failure;
 use crate::surroundings::Surroundings;
@@ -19,9 +19,12 @@ pub(crate) fn succeeded(state: &State) -> bool {
 }
 
 /// How an agent is, in one word or two.
-fn in_words(state: &State) -> String {
+pub(crate) fn in_words(state: &State) -> String {
     match state.exit_code {
+        // Its terminal was taken away.
+        Some(129) => "closed".to_owned(),
         Some(code) => format!("exited {code}"),
+        None if state.starting() => "starting".to_owned(),
         None if !state.running() => "-".to_owned(),
         None if state.status.is_empty() => "running".to_owned(),
         None => state.status.clone(),
@@ -84,8 +87,10 @@ pub(crate) fn list(json: bool, surroundings: &Surroundings) -> Result<u8, Failur
     let mut rows = vec![["NAME", "BRANCH", "WINDOW", "AGENT", "PATH"].map(str::to_owned)];
     for known in &all {
         let state = known.entry.as_ref().map(Entry::state).unwrap_or_default();
+        let background = known.entry.as_ref().is_some_and(|entry| entry.record.place == Some(Place::Background));
         let window = match (known.checkout.root.is_dir(), open(known)) {
             (false, _) => "gone",
+            (true, true) if background => "background",
             (true, true) => "open",
             (true, false) => "-",
         };

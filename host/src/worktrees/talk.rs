@@ -3,12 +3,13 @@
 //! What is sent to an agent in a sandbox goes into the sandbox's own terminal, never through the host's: by the time it
 //! arrives there may be a shell of the user's in the window.
 
-use std::time::Duration;
+use std::io::ErrorKind;
+use std::time::{Duration, Instant};
 
 use color_eyre::eyre::{Report, Result, WrapErr as _};
 
 use super::find::Here;
-use super::record::{Entry, Place};
+use super::record::{Entry, Place, State};
 use super::show::{self, Shows};
 use super::{status, wait};
 use crate::error::{Failure, hinted};
@@ -16,13 +17,24 @@ use crate::multiplexer::{Location, Multiplexer as _, Tmux};
 use crate::surroundings::Surroundings;
 use crate::{launch, task, text};
 
+/// How long a sandbox that starts is waited for: less than a guest's request may take.
+const READY: Duration = Duration::from_secs(8);
+/// Between two looks at it.
+const LOOK: Duration = Duration::from_millis(50);
+
 /// Types a text for the agent of a worktree, and the Return key.
 pub(crate) fn send(name: &str, text: &str, surroundings: &Surroundings) -> Result<u8, Failure> {
     let here = Here::find(&surroundings.cwd, surroundings)?;
     let known = here.named(Some(name))?;
-    let entry = known.entry.filter(|entry| entry.state().running()).ok_or_else(|| nobody(name))?;
+    let entry = known.entry.filter(works).ok_or_else(|| nobody(name))?;
     type_for(&entry, text, surroundings)?;
     Ok(0)
+}
+
+/// Whether there is an agent to tell, or will be in a moment.
+pub(crate) fn works(entry: &Entry) -> bool {
+    let state = entry.state();
+    state.running() || state.starting()
 }
 
 fn nobody(name: &str) -> Report {
@@ -30,13 +42,20 @@ fn nobody(name: &str) -> Report {
     hinted(format!("no agent works in '{name}'"), format!("start one: workmux open {name}"))
 }
 
-/// Types for an agent that works.
+/// Types for an agent that works. Whatever it said of itself before is over then.
 pub(crate) fn type_for(entry: &Entry, text: &str, surroundings: &Surroundings) -> Result<()> {
+    // Marked before: a fast one is done by the time we are back.
+    let before = entry.state().status;
+    entry.change(State::asked).wrap_err("cannot keep that it is told something")?;
+    type_now(entry, text, surroundings).inspect_err(|_| {
+        let _as_before = entry.change(|state| state.untold(&before));
+    })
+}
+
+fn type_now(entry: &Entry, text: &str, surroundings: &Surroundings) -> Result<()> {
     let failed = || format!("'{}' was not told", text::line(&entry.record.handle));
     if entry.record.sandboxed && !crate::mutant::off("p33_ended") {
-        let run = show::run_of(entry, &surroundings.state)
-            .ok_or_else(|| hinted("its sandbox is not ready yet", "try again when it works: workmux status"));
-        return launch::typing::enter(&run.wrap_err_with(failed)?, text).wrap_err_with(failed);
+        return type_into_sandbox(entry, text, surroundings).wrap_err_with(failed);
     }
     match (&entry.record.place, show::find(entry)) {
         (_, Some(Shows::Background(terminal))) => {
@@ -49,6 +68,26 @@ pub(crate) fn type_for(entry: &Entry, text: &str, surroundings: &Surroundings) -
             tmux.paste(&pane, text).wrap_err_with(failed)
         }
         _ => Err(nobody(&entry.record.handle)),
+    }
+}
+
+/// Types into a sandbox's terminal, once it is there.
+fn type_into_sandbox(entry: &Entry, text: &str, surroundings: &Surroundings) -> Result<()> {
+    let until = Instant::now() + READY;
+    loop {
+        let late = Instant::now() >= until;
+        let state = entry.state();
+        match show::run_of(entry, &surroundings.state).map(|run| launch::typing::enter(&run, text)) {
+            Some(Err(e)) if late || !matches!(e.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
+                return Err(e.into());
+            }
+            Some(Ok(())) => return Ok(()),
+            _ if !state.running() && !state.starting() => return Err(nobody(&entry.record.handle)),
+            _ if late => {
+                return Err(hinted("its sandbox is not ready yet", "try again when it works: workmux status"));
+            }
+            _ => std::thread::sleep(LOOK),
+        }
     }
 }
 
@@ -89,22 +128,48 @@ pub(crate) fn wait(names: &[String], timeout: Option<u64>, surroundings: &Surrou
     let mut entries = Vec::new();
     for name in names {
         let known = here.named(Some(name))?;
-        entries.push(known.entry.ok_or_else(|| nobody(name))?);
+        // One that never had an agent is never done.
+        let entry = known.entry.filter(|entry| entry.state().since > 0);
+        entries.push(entry.ok_or_else(|| nobody(name))?);
     }
-    let within = timeout.map(Duration::from_secs);
-    let all = task::stoppable(|stop| wait::all(&entries, within, &|| stop().is_err()))?;
-    let mut wrong = Vec::new();
-    for entry in &entries {
-        let (name, member) = (text::line(&entry.record.handle), status::member(entry));
-        let state = member.exit_code.map_or(member.status, |code| format!("exited {code}"));
-        crate::ui::print(&format!("{name}: {state}"));
-        if !status::succeeded(&entry.state()) {
+    until_finished(&entries, timeout.map(Duration::from_secs))
+}
+
+/// Waits, says who needs the user meanwhile, and how each ended.
+pub(crate) fn until_finished(entries: &[Entry], within: Option<Duration>) -> Result<u8, Failure> {
+    let mut told = vec![false; entries.len()];
+    let mut tell = |states: &[State]| {
+        for ((entry, state), told) in entries.iter().zip(states).zip(&mut told) {
+            let waits = state.status == "waiting" && state.running();
+            if waits && !*told {
+                let name = text::line(&entry.record.handle);
+                crate::ui::note(&format!("'{name}' waits for you: workmux open {name}"));
+            }
+            *told = waits;
+        }
+    };
+    let waited = task::stoppable(|stop| {
+        let waited = wait::all(entries, within, Some(stop.event()), &mut tell)?;
+        stop.check().map_err(|_| Report::msg("interrupted: the agents go on"))?;
+        Ok(waited)
+    })?;
+    let (mut wrong, mut silent) = (Vec::new(), false);
+    for (entry, state) in entries.iter().zip(&waited.states) {
+        let name = text::line(&entry.record.handle);
+        crate::ui::print(&format!("{name}: {}", status::in_words(state)));
+        if !status::succeeded(state) {
+            silent |= state.running() && state.status.is_empty();
             wrong.push(name);
         }
     }
     if wrong.is_empty() {
         return Ok(0);
     }
-    let failed = Report::msg(format!("not done: {}", wrong.join(", ")));
-    Err(if all { failed } else { Report::msg("the time is over").wrap_err(failed.to_string()) }.into())
+    let failed = format!("not done: {}", wrong.join(", "));
+    let failed = match (waited.all, silent) {
+        (true, _) => Report::msg(failed),
+        (false, true) => hinted(failed, "an agent that does not report its status is never done: workmux setup"),
+        (false, false) => Report::msg("the time is over").wrap_err(failed),
+    };
+    Err(failed.into())
 }

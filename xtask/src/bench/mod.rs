@@ -5,6 +5,7 @@
 //! subject and says what the plain thing is:
 //!
 //! - `sandbox`: a command in a bubblewrap sandbox, against bwrap (and pasta) started by hand with the same arguments
+//! - `worktrees`: a worktree with a window, against git and tmux asked by hand
 //! - `containers`: a command in a container, against the engine started by hand with the same arguments
 //! - `pulls`: a pull that finds nothing new, against the engine's own
 //! - `plugins`: a command with twenty backends installed, against none
@@ -18,6 +19,7 @@ mod plugins;
 mod pulls;
 mod rpc;
 mod sandbox;
+mod worktrees;
 
 use std::path::Path;
 
@@ -44,6 +46,7 @@ pub(crate) fn run(workspace: &Workspace, consent: Consent, json: Option<&Path>) 
     let mut outcomes = Vec::new();
     println!("{}", Outcome::heading());
     let mut subjects = sandbox::pairs(&home, &stage.join("bin/workmux"))?;
+    subjects.extend(worktrees::pairs(&home, &stage.join("bin/workmux"))?);
     subjects.extend(containers::pairs(&home, &stage.join("bin/workmux"), &engines)?);
     subjects.extend(pulls::pairs(&home, &stage.join("bin/workmux"), &engines)?);
     subjects.extend(plugins::pairs(workspace, &product, &home, &stage)?);

@@ -9,6 +9,8 @@ mod windows;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod window_tests;
 
 use super::{Location, Multiplexer, MultiplexerError, NewPane, NewWindow, Opened, Pane, Title, is_name};
 use command::Batch;

@@ -11,13 +11,13 @@ use crate::tool;
 const DEADLINE: Duration = Duration::from_secs(20);
 
 /// A tmux server, ended with the test.
-struct Server {
+pub(super) struct Server {
     dir: tempfile::TempDir,
 }
 
 impl Server {
     /// One session with one window with one pane.
-    fn start() -> Self {
+    pub(super) fn start() -> Self {
         Self::running("cat")
     }
 
@@ -35,21 +35,21 @@ impl Server {
         self.dir.path().join("socket")
     }
 
-    fn try_tmux(&self, words: &[&str]) -> tool::Output {
+    pub(super) fn try_tmux(&self, words: &[&str]) -> tool::Output {
         let mut command = Command::new("tmux");
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("SHELL", "/bin/sh");
         command.env("HOME", self.dir.path()).args(["-u", "-f", "/dev/null", "-S"]).arg(self.socket()).args(words);
         tool::run(&mut command, b"", DEADLINE).unwrap()
     }
 
-    fn tmux(&self, words: &[&str]) -> String {
+    pub(super) fn tmux(&self, words: &[&str]) -> String {
         let output = self.try_tmux(words);
         assert!(output.status.success(), "{words:?}: {}", output.stderr_text());
         String::from_utf8(output.stdout).unwrap().trim_end_matches('\n').to_owned()
     }
 
     /// A format's value for a target.
-    fn value(&self, target: &str, format: &str) -> String {
+    pub(super) fn value(&self, target: &str, format: &str) -> String {
         self.tmux(&["display-message", "-p", "-t", target, format])
     }
 
@@ -72,7 +72,7 @@ impl Server {
         self.value("", "#{pid}").parse().unwrap()
     }
 
-    fn location(&self, pane: &str) -> Location {
+    pub(super) fn location(&self, pane: &str) -> Location {
         Location { socket: self.socket(), server: Some(self.pid()), pane: pane.into() }
     }
 
@@ -88,7 +88,7 @@ impl Drop for Server {
 }
 
 /// Asks again until it is so: tmux redraws and runs hooks when it gets to it.
-fn until(mut so: impl FnMut() -> bool, what: &str) {
+pub(super) fn until(mut so: impl FnMut() -> bool, what: &str) {
     let give_up = Instant::now() + DEADLINE;
     while !so() {
         assert!(Instant::now() < give_up, "never happened: {what}");

@@ -1,6 +1,8 @@
 //! Windows: the words tmux is given to open, divide, read and close them.
 
 use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::Path;
 
 use super::command::Batch;
 use super::{TOKEN, Tmux};
@@ -28,8 +30,7 @@ pub(super) fn open(tmux: &Tmux, window: &NewWindow) -> Result<Opened, Multiplexe
             add(&["new-window", "-d", "-P", "-F", OPENED, "-n", &window.name, "-t", &format!("{session}:")]);
         }
     }
-    words.push("-c".into());
-    words.push(window.cwd.clone().into());
+    words.extend(["-c".into(), directory(&window.cwd)]);
     variables(&mut words, &window.env);
     program(&mut words, &window.command);
     let batch = match &window.place {
@@ -76,8 +77,7 @@ pub(super) fn split(tmux: &Tmux, pane: &str, new: &NewPane) -> Result<String, Mu
         (None, Some(part)) => words.extend(["-l".into(), format!("{part}%").into()]),
         (None, None) => {}
     }
-    words.push("-c".into());
-    words.push(new.cwd.clone().into());
+    words.extend(["-c".into(), directory(&new.cwd)]);
     variables(&mut words, &new.env);
     program(&mut words, &new.command);
     let said = tmux.batch().words(&words).run()?;
@@ -131,6 +131,16 @@ fn variables(words: &mut Vec<OsString>, env: &[(OsString, OsString)]) {
         pair.push(value);
         words.extend(["-e".into(), pair]);
     }
+}
+
+/// tmux expands formats in a directory, and runs what a format says: a repository can have any names.
+fn directory(path: &Path) -> OsString {
+    if crate::mutant::off("p8_directory") {
+        return path.into();
+    }
+    let doubled =
+        path.as_os_str().as_bytes().iter().flat_map(|b| if *b == b'#' { &b"##"[..] } else { std::slice::from_ref(b) });
+    OsString::from_vec(doubled.copied().collect())
 }
 
 /// Several words are a program that tmux starts itself; one alone would be text for a shell.
