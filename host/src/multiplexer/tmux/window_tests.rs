@@ -60,27 +60,28 @@ fn words_and_variables_reach_the_program_exactly() {
 fn p8_a_directory_can_have_any_name_and_runs_nothing() {
     let server = Server::start();
     let all = tempfile::tempdir().unwrap();
-    let canary = all.path().join("canary");
+    let (canary, was, second) = (all.path().join("canary"), all.path().join("was"), all.path().join("second"));
     let odd = all.path().join("#(touch canary) #{pid} ##x");
     fs::create_dir(&odd).unwrap();
     let tmux = tmux(&server);
     // A job of tmux's runs in its server's directory: the name cannot hold a path.
     server.tmux(&["set-environment", "-g", "PWD", all.path().to_str().unwrap()]);
-    let opened = tmux.open(&window("wm-x", &odd, &["sh", "-c", "pwd > '../was'; exec cat"])).unwrap();
-    until(|| fs::read_to_string(all.path().join("was")).is_ok_and(|was| was.ends_with('\n')), "the program runs");
-    let was = fs::read_to_string(all.path().join("was")).unwrap();
-    assert_eq!(was.trim_end(), odd.to_str().unwrap());
+    let opened =
+        tmux.open(&window("wm-x", &odd, &["sh", "-c", "pwd > \"$0\"; exec cat", was.to_str().unwrap()])).unwrap();
+    until(|| fs::read_to_string(&was).is_ok_and(|said| said.ends_with('\n')), "the program runs");
+    let said = fs::read_to_string(&was).unwrap();
+    assert_eq!(said.trim_end(), odd.to_str().unwrap());
     let new = NewPane {
         split: Split::Horizontal,
         size: None,
         percentage: Some(30),
         cwd: odd.clone(),
         env: Vec::new(),
-        command: Some(["sh", "-c", "pwd > '../second'; exec cat"].map(OsString::from).to_vec()),
+        command: Some(["sh", "-c", "pwd > \"$0\"; exec cat", second.to_str().unwrap()].map(OsString::from).to_vec()),
     };
     tmux.split(&opened.pane, &new).unwrap();
-    until(|| fs::read_to_string(all.path().join("second")).is_ok_and(|was| was.ends_with('\n')), "the second runs");
-    assert_eq!(fs::read_to_string(all.path().join("second")).unwrap().trim_end(), odd.to_str().unwrap());
+    until(|| fs::read_to_string(&second).is_ok_and(|said| said.ends_with('\n')), "the second runs");
+    assert_eq!(fs::read_to_string(&second).unwrap().trim_end(), odd.to_str().unwrap());
     assert!(!canary.exists());
 }
 
