@@ -276,6 +276,8 @@ fn reserve(store: &Store, record: Record, work: &Work) -> Result<Entry> {
 fn checked_out(making: &Making, work: &Work, worktree: &Path, undo: &mut Undo) -> Result<()> {
     let failed = || format!("the worktree for '{}' could not be made", text::line(making.branch.name()));
     undo.tree = Some(worktree.to_owned());
+    // Git may fail before it notices that the branch is there: what was there is never taken back.
+    let absent = matches!(work.branch(making.branch.name()), Ok(None));
     match &making.branch {
         Branch::New { name, start, base } => match work.add(worktree, name, start) {
             Ok(()) => {
@@ -287,7 +289,7 @@ fn checked_out(making: &Making, work: &Work, worktree: &Path, undo: &mut Undo) -
             // Git makes the branch first.
             Err(Added::Failed(e)) => {
                 let born = base.as_ref().is_none_or(|base| matches!(work.branch(base), Ok(Some(_))));
-                undo.branch = work.branch(name).ok().flatten().map(|_| name.clone());
+                undo.branch = work.branch(name).ok().flatten().filter(|_| absent).map(|_| name.clone());
                 let why = Report::new(e);
                 if born {
                     return Err(why).wrap_err_with(failed);
