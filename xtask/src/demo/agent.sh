@@ -8,7 +8,7 @@ echo "namespace $(readlink /proc/self/ns/pid)"
 what=guest;  here test -n "$WM_SANDBOX_GUEST"
 what=write;  here sh -c 'echo "$1" > hello.txt' sh "$nonce"
 what=commit; here sh -c 'git add hello.txt && git commit --quiet --message "hello from the sandbox"'
-what=status; here workmux set-window-status working
+what=status; here workmux set-window-status done
 
 if cat "$secret" 2>/dev/null; then echo "no secret"; else echo "ok secret"; fi
 attempt() { echo "tried $1"; shift; "$@" >/dev/null 2>&1 || :; }
