@@ -243,7 +243,6 @@ mod tests {
     fn wrong_calls_are_usage_errors() {
         for wrong in [
             &[][..],
-            &["-p", "only a prompt"],
             &["a", "b"],
             &["x", "-p"],
             &["x", "-p", "1", "-P", "2"],

@@ -11,6 +11,7 @@ mod apply;
 mod arrive;
 mod base;
 mod boundary;
+mod checkout_lock;
 mod checkouts;
 mod command;
 mod config;
@@ -45,6 +46,7 @@ mod version;
 mod watch;
 
 pub use boundary::{Boundary, GitMount, Imported, RefConflict, RefUpdate};
+pub use checkout_lock::CheckoutLock;
 pub use checkouts::Checkout;
 pub use command::{GitCommand, program, search_path};
 pub use error::GitError;

@@ -9,8 +9,8 @@ use tokio::sync::Notify;
 use workmux_guest::CONTROL_SOCKET;
 use workmux_guest::control::Start;
 use workmux_plugin_api::{
-    Capability, ExecRequest, ImageRequest, Instance, Isolation, PrepareRequest, Purpose, ReleaseRequest, Remedy, Route,
-    RouteRequest, Settings, VerifyRequest,
+    Access, Capability, ExecRequest, ImageRequest, Instance, Isolation, PrepareRequest, Purpose, ReleaseRequest,
+    Remedy, Route, RouteRequest, Settings, VerifyRequest,
 };
 
 use super::actions::Actions;
@@ -26,7 +26,7 @@ use super::wanted::{assignment, build_spec, extra_mounts, variables};
 use super::{Place, Wish, failed, guest_program, reach, reaper, settings};
 use crate::config::Config;
 use crate::error::from_backend;
-use crate::git::{Boundary, Identity, Imported, Repository};
+use crate::git::{Boundary, CheckoutLock, Identity, Imported, Repository};
 use crate::images;
 use crate::plugins::{Backend, Exec};
 use crate::routing::Chosen;
@@ -197,8 +197,17 @@ impl Stage {
         mut signals: Signals,
     ) -> Result<Status> {
         let purpose = wish.purpose;
-        let record = record(&run_id, purpose, &self.name, place, &self.settings, &route);
+        let mut record = record(&run_id, purpose, &self.name, place, &self.settings, &route);
+        let extra = extra_mounts(config, surroundings);
+        record.writable = extra
+            .iter()
+            .filter(|mount| mount.access == Access::ReadWrite)
+            .filter_map(|mount| mount.source.canonicalize().ok())
+            .collect();
+        // Whoever writes into checkouts now has not seen us: we wait until that is done.
+        let writes = signals.unless_interrupted(nobody_writes(&place.repository)).await??;
         let run = Run::begin(&surroundings.state, record).wrap_err("cannot record the run")?;
+        drop(writes);
         let (sockets, scratch, directory) = (run.sockets(), run.scratch(), run.directory().to_owned());
         self.run = Some(run);
         let log = Log::new(&surroundings.state, &run_id);
@@ -229,7 +238,7 @@ impl Stage {
         }
         let parts = Parts {
             git: self.git_parts(),
-            extra: extra_mounts(config, surroundings),
+            extra,
             agent: match mounted {
                 true => agent::files(command.row, config, surroundings, &place.repository, None)?,
                 false => Vec::new(),
@@ -496,6 +505,16 @@ impl Observer for Watching<'_> {
     }
 }
 
+/// Waits until nobody brings commits into checkouts of this repository; none begins while the answer is kept.
+async fn nobody_writes(repository: &Repository) -> Result<CheckoutLock> {
+    loop {
+        if let Some(lock) = CheckoutLock::try_shared(&repository.common_dir)? {
+            return Ok(lock);
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
 fn record(run: &str, purpose: Purpose, backend: &str, place: &Place, settings: &Settings, route: &Route) -> Record {
     Record {
         run: run.to_owned(),
@@ -506,6 +525,7 @@ fn record(run: &str, purpose: Purpose, backend: &str, place: &Place, settings: &
         first_process: None,
         repository: place.repository.common_dir.clone(),
         worktree: place.repository.worktree.clone(),
+        writable: Vec::new(),
         cwd: place.cwd.clone(),
         started: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
         settings: settings.value.clone(),

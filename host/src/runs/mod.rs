@@ -40,6 +40,9 @@ pub struct Record {
     pub repository: PathBuf,
     /// The checkout's top level, canonical.
     pub worktree: PathBuf,
+    /// What else of the host's the guest can write.
+    #[serde(default)]
+    pub writable: Vec<PathBuf>,
     /// Where the command was started.
     pub cwd: PathBuf,
     /// Seconds since 1970.
@@ -133,6 +136,11 @@ pub fn live(state: &Path) -> Vec<(PathBuf, Record)> {
     all
 }
 
+/// Every run that has not been taken away: what a killed supervisor has left may still be alive.
+pub fn known(state: &Path) -> Vec<Record> {
+    directories(state).iter().filter_map(|dir| read(dir)).collect()
+}
+
 /// Where the run with this id keeps its things.
 pub fn directory(state: &Path, run: &str) -> PathBuf {
     state.join("runs").join(run)
@@ -188,6 +196,7 @@ mod tests {
             first_process: None,
             repository: "/r/.git".into(),
             worktree: "/r".into(),
+            writable: Vec::new(),
             cwd: "/r".into(),
             started: 1,
             settings: serde_json::Value::Null,

@@ -10,8 +10,8 @@ use std::path::{Component, Path, PathBuf};
 
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, open, openat2, readlinkat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstatat, mkdirat};
+use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, open, openat2, readlinkat, renameat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
 
 /// An open directory. What happens to its path does not matter any more.
@@ -35,6 +35,12 @@ impl Root {
     /// Opens a directory that is no link itself.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         Ok(Self(open(path, OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW, Mode::empty())?))
+    }
+
+    /// Opens a directory, by a path that no link is part of: whoever can write above it leads us nowhere else with one.
+    pub(crate) fn open_resolved(path: &Path) -> io::Result<Self> {
+        let below = path.strip_prefix("/").map_err(|_| outside(path))?;
+        Self::open(Path::new("/"))?.directory(below)
     }
 
     fn at(&self, path: &Path, flags: OFlag, mode: Mode) -> io::Result<OwnedFd> {
@@ -136,6 +142,75 @@ impl Root {
         parent.write_new(Path::new(name), mode, content)
     }
 
+    /// A file with this content, complete at once: what stood there is there until then. Directories are made.
+    pub(crate) fn put(&self, path: &Path, mode: u32, content: &mut dyn io::Read) -> io::Result<()> {
+        let (parent, name) = self.parent(path)?;
+        let new = unused()?;
+        let written = parent.write_new(Path::new(&new), mode, content).and_then(|()| parent.rename(&new, name));
+        written.inspect_err(|_| drop(parent.unlink(&new)))
+    }
+
+    /// A link, in place of what stood there; directories are made.
+    pub(crate) fn put_link(&self, path: &Path, leads_to: &Path) -> io::Result<()> {
+        let (parent, name) = self.parent(path)?;
+        let new = unused()?;
+        let made = parent.link_new(Path::new(&new), leads_to).and_then(|()| parent.rename(&new, name));
+        made.inspect_err(|_| drop(parent.unlink(&new)))
+    }
+
+    fn rename(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
+        Ok(renameat(&self.0, from, &self.0, to)?)
+    }
+
+    fn unlink(&self, name: &OsStr) -> io::Result<()> {
+        match unlinkat(&self.0, name, UnlinkatFlags::NoRemoveDir) {
+            Ok(()) | Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(()),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Removes a file or link, and the directories that are empty without it.
+    pub(crate) fn remove(&self, path: &Path) -> io::Result<()> {
+        let name = path.file_name().ok_or_else(|| outside(path))?;
+        let above = path.parent().unwrap_or(Path::new(""));
+        match self.directory(above) {
+            Ok(parent) => parent.unlink(name)?,
+            // It went with what it was in.
+            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(()),
+            Err(e) => return Err(e),
+        }
+        for empty in above.ancestors().filter(|part| !part.as_os_str().is_empty()) {
+            let Some(name) = empty.file_name() else { break };
+            let Ok(parent) = self.directory(empty.parent().unwrap_or(Path::new(""))) else { break };
+            if unlinkat(&parent.0, name, UnlinkatFlags::RemoveDir).is_err() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what stands at this name right below, with all that is in it.
+    pub(crate) fn remove_all(&self, name: &OsStr) -> io::Result<()> {
+        match self.kind(name)? {
+            None => return Ok(()),
+            Some(Kind::Directory) => {}
+            Some(_) => return self.unlink(name),
+        }
+        let below = self.directory(Path::new(name))?;
+        let mode = Mode::from_bits_truncate(nix::sys::stat::fstat(below.0.as_fd())?.st_mode);
+        if !mode.contains(Mode::S_IWUSR | Mode::S_IXUSR) {
+            // Some tools protect what they have fetched from being written.
+            fchmod(&below.0, mode | Mode::S_IRWXU)?;
+        }
+        for name in below.names()? {
+            below.remove_all(&name)?;
+        }
+        match unlinkat(&self.0, name, UnlinkatFlags::RemoveDir) {
+            Ok(()) | Err(Errno::ENOENT) => Ok(()),
+            Err(e) => Err(e.into()),
+        }
+    }
+
     /// A new link; directories are made.
     pub(crate) fn link_new(&self, path: &Path, leads_to: &Path) -> io::Result<()> {
         let (parent, name) = self.parent(path)?;
@@ -169,6 +244,11 @@ fn kind_of(found: &FileStat) -> Kind {
         SFlag::S_IFLNK => Kind::Link,
         _ => Kind::Other,
     }
+}
+
+/// A name that nobody uses.
+fn unused() -> io::Result<OsString> {
+    Ok(format!(".workmux-{}", crate::runs::new_id()?).into())
 }
 
 fn outside(path: &Path) -> io::Error {
@@ -205,5 +285,39 @@ mod tests {
         assert_eq!(fs::read_dir(&canary).unwrap().count(), 1);
         assert_eq!(root.kind("up".as_ref()).unwrap(), Some(Kind::Link));
         assert!(root.is_at(&inside) && !root.is_at(&canary));
+    }
+
+    #[test]
+    fn p9_what_is_replaced_or_removed_is_inside() {
+        let all = tempfile::tempdir().unwrap();
+        let all = all.path().canonicalize().unwrap();
+        let (inside, canary) = (all.join("inside"), all.join("canary"));
+        fs::create_dir_all(inside.join("deep/er")).unwrap();
+        fs::create_dir(&canary).unwrap();
+        fs::write(canary.join("file"), "untouched").unwrap();
+        for (at, to) in [("dir", &canary), ("deep/er/link", &canary), ("file", &canary.join("file"))] {
+            symlink(to, inside.join(at)).unwrap();
+        }
+        let root = Root::open_resolved(&inside).unwrap();
+        assert!(root.put(Path::new("dir/file"), 0o600, &mut &b"evil"[..]).is_err());
+        assert!(root.put_link(Path::new("dir/link"), Path::new("/x")).is_err());
+        root.put(Path::new("file"), 0o600, &mut &b"ours"[..]).unwrap();
+        root.put_link(Path::new("deep/l"), Path::new("/x")).unwrap();
+        assert!(root.remove(Path::new("dir/file")).is_err());
+        root.remove(Path::new("deep/nothing/there")).unwrap();
+        root.remove(Path::new("deep/l")).unwrap();
+        assert_eq!(fs::read_to_string(inside.join("file")).unwrap(), "ours");
+
+        fs::create_dir(inside.join("read-only")).unwrap();
+        fs::write(inside.join("read-only/file"), "").unwrap();
+        fs::set_permissions(inside.join("read-only"), std::os::unix::fs::PermissionsExt::from_mode(0o555)).unwrap();
+        Root::open_resolved(&all).unwrap().remove_all("inside".as_ref()).unwrap();
+        assert!(!inside.exists());
+        assert_eq!(fs::read_to_string(canary.join("file")).unwrap(), "untouched");
+        symlink(&canary, &inside).unwrap();
+        assert!(Root::open_resolved(&inside).is_err());
+        assert!(Root::open_resolved(&inside.join("file")).is_err());
+        Root::open_resolved(&all).unwrap().remove_all("inside".as_ref()).unwrap();
+        assert_eq!(fs::read_dir(&canary).unwrap().count(), 1);
     }
 }

@@ -1,5 +1,6 @@
-//! What is done to the repository: making and removing worktrees and branches, looking for work that would be lost,
-//! moving changes over, merging. Each is git's own command, through the one hardened way to run it.
+//! What is done to the repository: making worktrees and branches and taking them away, looking for work that would be
+//! lost, moving changes over. Each is git's own command, through the one hardened way to run it. Merges are computed in
+//! `combine`, and brought into checkouts in `carry`.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -7,9 +8,9 @@ use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use color_eyre::eyre::{Report, Result, WrapErr as _};
+use color_eyre::eyre::{Result, WrapErr as _};
 
-use crate::error::hinted;
+use super::beneath::Root;
 use crate::git::{GitCommand, GitError, Repository};
 use crate::text;
 
@@ -28,8 +29,8 @@ pub(crate) enum Behalf {
 /// One checkout to work in.
 #[derive(Debug)]
 pub(crate) struct Work<'a> {
-    repository: &'a Repository,
-    behalf: Behalf,
+    pub(super) repository: &'a Repository,
+    pub(super) behalf: Behalf,
     tame: Vec<String>,
 }
 
@@ -54,7 +55,7 @@ impl<'a> Work<'a> {
         Ok(Self { repository, behalf, tame })
     }
 
-    fn git(&self, verb: &str) -> Result<GitCommand, GitError> {
+    pub(super) fn git(&self, verb: &str) -> Result<GitCommand, GitError> {
         let command = self.repository.git(verb)?;
         Ok(match self.behalf {
             Behalf::User => command.user_config(),
@@ -63,7 +64,7 @@ impl<'a> Work<'a> {
     }
 
     /// As [`Self::git`], for what makes commits.
-    fn committing(&self, verb: &str) -> Result<GitCommand, GitError> {
+    pub(super) fn committing(&self, verb: &str) -> Result<GitCommand, GitError> {
         let identity = self.repository.identity();
         let mut command = self.git(verb)?;
         for (names, value) in [
@@ -77,7 +78,7 @@ impl<'a> Work<'a> {
         Ok(command)
     }
 
-    fn text(&self, verb: &str, words: &[&str]) -> Result<String, GitError> {
+    pub(super) fn text(&self, verb: &str, words: &[&str]) -> Result<String, GitError> {
         Ok(String::from_utf8_lossy(&self.git(verb)?.args(words).run()?).trim_end().to_owned())
     }
 
@@ -116,17 +117,44 @@ impl<'a> Work<'a> {
         self.git("worktree")?.args(["add", "--quiet", "--"]).arg(path).arg(branch).run().map(drop)
     }
 
-    /// Removes a worktree, with whatever is in it.
-    pub(crate) fn remove_worktree(&self, path: &Path) -> Result<(), GitError> {
+    /// Runs one command that changes worktrees or branches, alone.
+    pub(super) fn in_turn(&self, verb: &str, words: impl FnOnce(GitCommand) -> GitCommand) -> Result<(), GitError> {
         let _alone = self.alone();
-        // Twice: even if it is locked.
-        self.git("worktree")?.args(["remove", "--force", "--force", "--"]).arg(path).run().map(drop)
+        words(self.git(verb)?).run().map(drop)
     }
 
-    /// Forgets worktrees whose directories are gone.
-    pub(crate) fn prune_worktrees(&self) -> Result<(), GitError> {
+    /// Removes a worktree with whatever is in it, or what git knows of one whose directory is gone.
+    ///
+    /// Git would go by path: whoever can write above it could lead it elsewhere (P9).
+    pub(crate) fn remove_worktree(&self, path: &Path, admin_dir: Option<&Path>) -> Result<()> {
         let _alone = self.alone();
-        self.git("worktree")?.arg("prune").run().map(drop)
+        if let (Some(above), Some(name)) = (path.parent(), path.file_name())
+            && path.symlink_metadata().is_ok()
+        {
+            let failed = || format!("{} could not be removed", text::quote(path.as_os_str()));
+            let above = if crate::mutant::off("p9_remove") { Root::open(above) } else { Root::open_resolved(above) };
+            above.and_then(|above| above.remove_all(name)).wrap_err_with(failed)?;
+        }
+        if let Some(admin_dir) =
+            admin_dir.filter(|dir| dir.parent() == Some(&*self.repository.common_dir.join("worktrees")))
+        {
+            match fs::remove_dir_all(admin_dir) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(e).wrap_err("git could not be made to forget the worktree");
+                }
+                _ => {}
+            }
+            // As git does with the last one.
+            let _others = fs::remove_dir(self.repository.common_dir.join("worktrees"));
+        }
+        Ok(())
+    }
+
+    /// The same, of one that was not finished: git may not know it.
+    pub(crate) fn take_away(&self, path: &Path) -> Result<()> {
+        let all = self.repository.checkouts()?;
+        let known = all.into_iter().find(|checkout| checkout.root == path && !checkout.main);
+        self.remove_worktree(path, known.map(|checkout| checkout.admin_dir).as_deref())
     }
 
     /// Removes a branch, merged or not.
@@ -156,6 +184,14 @@ impl<'a> Work<'a> {
             .filter(|entry| entry.len() > 3)
             .map(|entry| text::line(&String::from_utf8_lossy(&entry[3..])))
             .collect())
+    }
+
+    /// How many commits this one has that no other branch has, and no branch of a remote.
+    pub(crate) fn only_here(&self, commit: &str, branch: Option<&str>) -> Result<usize, GitError> {
+        let except = format!("--exclude={}", branch.unwrap_or_default());
+        let words = ["--count", commit, "--not", &except, "--branches", "--remotes"];
+        let words = words.into_iter().filter(|word| branch.is_some() || *word != except);
+        Ok(self.text("rev-list", &words.collect::<Vec<_>>())?.parse().unwrap_or(usize::MAX))
     }
 
     /// How many commits `branch` has that `other` has not.
@@ -249,118 +285,6 @@ impl<'a> Work<'a> {
         }
         Ok(())
     }
-
-    /// Puts this checkout's branch on top of `onto`; where that conflicts, everything is as before.
-    pub(crate) fn rebase(&self, onto: &str) -> Result<()> {
-        let _alone = self.alone();
-        let output = self
-            .committing("rebase")?
-            .args(["--quiet", "--end-of-options"])
-            .arg(format!("refs/heads/{onto}"))
-            .output()?;
-        if output.status.success() {
-            return Ok(());
-        }
-        let conflicts = self.conflicts();
-        let _nothing_begun = self.git("rebase")?.arg("--abort").output();
-        Err(conflict("rebase", &text::block(&output.stderr_text()), conflicts))
-    }
-
-    /// Brings `branch` into this checkout's branch; where that conflicts, everything is as before.
-    pub(crate) fn merge(&self, branch: &str, way: Way, message: &str) -> Result<()> {
-        let full = format!("refs/heads/{branch}");
-        if way != Way::Rebase {
-            // Whoever looks at the checkout meanwhile, such as a sandbox on it, sees no half of a merge.
-            let words = ["--write-tree", "--name-only", "-z", "HEAD", &full];
-            let tried = self.git("merge-tree")?.args(words).output()?;
-            if tried.status.code() == Some(1) {
-                return Err(conflict("merge", "", conflicting(&tried.stdout)));
-            }
-        }
-        let command = self.committing("merge")?.args(["--quiet", "--no-edit"]);
-        let command = match way {
-            Way::Merge => command.args(["-m", message]),
-            Way::Rebase => command.arg("--ff-only"),
-            Way::Squash => command.arg("--squash"),
-        };
-        let output = command.arg("--end-of-options").arg(&full).output()?;
-        if !output.status.success() {
-            let conflicts = self.conflicts();
-            let abort: &[&str] = if way == Way::Squash { &["--merge"] } else { &["--abort"] };
-            let verb = if way == Way::Squash { "reset" } else { "merge" };
-            let _nothing_begun = self.git(verb)?.args(abort).output();
-            return Err(conflict(
-                "merge",
-                &text::block(&[output.stderr_text(), String::from_utf8_lossy(&output.stdout).into_owned()].join("\n")),
-                conflicts,
-            ));
-        }
-        if way == Way::Squash && !self.staged()? {
-            return Ok(());
-        }
-        if way == Way::Squash {
-            let committed = self.committing("commit")?.args(["--quiet", "--no-verify", "-m", message]).run();
-            if let Err(e) = committed {
-                let _as_before = self.git("reset")?.arg("--merge").output();
-                return Err(Report::new(e).wrap_err("the squashed commit could not be made; nothing was changed"));
-            }
-        }
-        Ok(())
-    }
-
-    fn staged(&self) -> Result<bool, GitError> {
-        Ok(!self.git("diff")?.args(["--cached", "--quiet", "--ignore-submodules=all"]).output()?.status.success())
-    }
-
-    fn conflicts(&self) -> Vec<String> {
-        let listed = self.git("diff").and_then(|git| git.args(["--name-only", "--diff-filter=U", "-z"]).run());
-        let listed = listed.unwrap_or_default();
-        listed.split(|b| *b == 0).filter(|p| !p.is_empty()).map(|p| text::line(&String::from_utf8_lossy(p))).collect()
-    }
-
-    /// Brings `branch` into `target`, which is checked out nowhere.
-    pub(crate) fn merge_unchecked(&self, branch: &str, target: &str, way: Way, message: &str) -> Result<()> {
-        let failed = || format!("'{}' could not be merged into '{}'", text::line(branch), text::line(target));
-        let of = |name: &str| -> Result<String> {
-            self.branch(name)?.ok_or_else(|| Report::msg(format!("there is no branch '{}'", text::line(name))))
-        };
-        let (ours, theirs) = (of(target)?, of(branch)?);
-        let base = self.text("merge-base", &[&ours, &theirs]).unwrap_or_default();
-        let new = if base == theirs {
-            return Ok(());
-        } else if base == ours && way != Way::Squash {
-            theirs
-        } else if way == Way::Rebase {
-            return Err(Report::msg(format!("'{}' is not on top of it after the rebase", text::line(branch)))
-                .wrap_err(failed()));
-        } else {
-            let output =
-                self.git("merge-tree")?.args(["--write-tree", "--name-only", "-z", &ours, &theirs]).output()?;
-            if !output.status.success() {
-                let files = conflicting(&output.stdout);
-                return Err(conflict("merge", &text::block(&output.stderr_text()), files).wrap_err(failed()));
-            }
-            let tree = output.stdout.split(|b| *b == 0).next().unwrap_or_default();
-            let tree = String::from_utf8_lossy(tree).trim().to_owned();
-            let mut parents = vec!["-p", &ours];
-            if way == Way::Merge {
-                parents.extend(["-p", &theirs]);
-            }
-            let made = self.committing("commit-tree")?.arg(&tree).args(parents).args(["-m", message]).run()?;
-            String::from_utf8_lossy(&made).trim().to_owned()
-        };
-        let reason = format!("workmux: merge {branch}");
-        let full = format!("refs/heads/{target}");
-        self.committing("update-ref")?.args(["-m", &reason, &full, &new, &ours]).run().wrap_err_with(failed)?;
-        Ok(())
-    }
-
-    /// The subjects of what `branch` has and `target` has not, oldest first.
-    pub(crate) fn subjects(&self, branch: &str, target: &str) -> Result<Vec<String>, GitError> {
-        let range = format!("refs/heads/{target}..refs/heads/{branch}");
-        let all = self.text("log", &["--reverse", "--no-show-signature", "--format=%s", "-n", "200", &range, "--"])?;
-        Ok(all.lines().map(text::line).collect())
-    }
 }
 
 /// What lies below a directory that is to become a file, but for what goes.
@@ -384,24 +308,4 @@ pub(crate) enum Added {
     InTheWay,
     /// Anything else.
     Failed(GitError),
-}
-
-/// The files that `merge-tree` names.
-fn conflicting(said: &[u8]) -> Vec<String> {
-    let files = said.split(|b| *b == 0).skip(1).take_while(|path| !path.is_empty());
-    files.map(|path| text::line(&String::from_utf8_lossy(path))).collect()
-}
-
-fn conflict(what: &str, said: &str, files: Vec<String>) -> Report {
-    if files.is_empty() {
-        let said = if said.is_empty() { "git does not say why".to_owned() } else { said.to_owned() };
-        return Report::msg(said).wrap_err(format!("the {what} failed; nothing was changed"));
-    }
-    let shown = files.iter().take(8).map(|file| format!("'{file}'")).collect::<Vec<_>>().join(", ");
-    let more = files.len().saturating_sub(8);
-    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
-    hinted(
-        format!("the {what} conflicts in {shown}{more}; nothing was changed"),
-        "in the worktree: git merge the other branch, solve the conflicts, commit, then merge again",
-    )
 }

@@ -22,7 +22,7 @@ use super::panes::{Wanted, plan};
 use super::quota::Quota;
 use super::record::{Entry, Parent, Store};
 use super::show::{self, Target};
-use super::{autoname, names, status, talk, wait};
+use super::{autoname, live, names, status, talk, wait};
 use crate::config::{self, Sources};
 use crate::git::{Boundary, Repository};
 use crate::launch::Pinned;
@@ -163,6 +163,12 @@ impl Family {
         let windows = plan(&config, &wanted).map_err(|why| refused(&why))?;
         let main = self.repository.main_checkout.clone().unwrap_or_else(|| self.repository.worktree.clone());
         let target = Target::here(config.default_session.as_deref()).map_err(|e| self.failed(&e))?;
+        let base_directory = names::base_directory(&config, &main, &self.surroundings.home);
+        if live::above(&self.surroundings.state, &base_directory.map_err(|e| self.failed(&e))?).is_some() {
+            return Err(refused(
+                "worktrees are made where a sandbox can write: let the user set 'worktree_dir' elsewhere",
+            ));
+        }
         let table = config.sandbox.tables.get(&self.backend).cloned().unwrap_or_default();
         for number in 1..=NUMBERS {
             let branch = names::numbered(&name, number);
@@ -389,6 +395,7 @@ impl Family {
             behalf: Behalf::Guest,
             hooks: false,
             wish: &wish,
+            stop: &|| Ok(()),
         };
         let outcome = merging.run(&self.surroundings).map_err(|e| told(&e));
         // The guest sees at once what it asked for, or that all is as before.

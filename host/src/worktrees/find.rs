@@ -44,8 +44,10 @@ impl Here {
     pub(crate) fn all(&self) -> Result<Vec<Known>> {
         let mut entries = self.store.of_repository(&self.repository.common_dir);
         let checkouts = self.repository.checkouts().map_err(Report::new)?;
+        let merges = self.store.merges();
         Ok(checkouts
             .into_iter()
+            .filter(|checkout| !checkout.root.starts_with(&merges))
             .map(|checkout| {
                 let at = entries.iter().position(|entry| entry.record.worktree == checkout.root);
                 let entry = at.map(|at| entries.swap_remove(at));

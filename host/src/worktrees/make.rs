@@ -15,10 +15,10 @@ use super::hooks::{About, Hook};
 use super::panes::Plan;
 use super::record::{Entry, Parent, Record, Store, now};
 use super::show::{self, Target};
-use super::{files, names, prompt};
+use super::{files, live, names, prompt};
 use crate::config::{Config, Loaded};
 use crate::error::hinted;
-use crate::git::Repository;
+use crate::git::{CheckoutLock, Repository};
 use crate::launch::Pinned;
 use crate::runs::{self, ProcessIdentity};
 use crate::surroundings::Surroundings;
@@ -212,7 +212,7 @@ fn steps(
     if worktree.symlink_metadata().is_ok() {
         return Err(Taken::Directory(worktree).into());
     }
-    checked_out(making, work, &worktree, undo)?;
+    checked_out(making, work, &worktree, undo, &surroundings.state)?;
     stop()?;
     if !entry.record.cwd.is_dir() {
         entry.record.cwd.clone_from(&worktree);
@@ -222,7 +222,7 @@ fn steps(
         notes = files::provide(&making.config.files, making.main, &worktree)?;
     }
     if let Some(untracked) = making.changes {
-        bring_changes(work, &worktree, untracked, undo)?;
+        bring_changes(making, work, &worktree, untracked, undo, &surroundings.state)?;
     }
     if making.hooks {
         let about = About {
@@ -273,8 +273,20 @@ fn reserve(store: &Store, record: Record, work: &Work) -> Result<Entry> {
         .ok_or_else(|| Taken::Worktree(worktree.file_name().unwrap_or_default().to_string_lossy().into_owned()).into())
 }
 
-fn checked_out(making: &Making, work: &Work, worktree: &Path, undo: &mut Undo) -> Result<()> {
+fn checked_out(making: &Making, work: &Work, worktree: &Path, undo: &mut Undo, state: &Path) -> Result<()> {
     let failed = || format!("the worktree for '{}' could not be made", text::line(making.branch.name()));
+    // Sandboxes that start wait until the files are there: git writes them by path.
+    let _alone = CheckoutLock::alone(&making.repository.common_dir).map_err(Report::new)?;
+    if let Some(place) = live::above(state, worktree) {
+        let place = match making.behalf {
+            Behalf::User => text::quote(place.as_os_str()).to_string(),
+            Behalf::Guest => "the directory of worktrees".to_owned(),
+        };
+        return Err(hinted(
+            format!("a sandbox can write in {place}, and could lead git elsewhere while it makes a worktree there"),
+            "let 'worktree_dir' be a directory outside the checkout, or end the sandbox first",
+        ));
+    }
     undo.tree = Some(worktree.to_owned());
     // Git may fail before it notices that the branch is there: what was there is never taken back.
     let absent = matches!(work.branch(making.branch.name()), Ok(None));
@@ -315,7 +327,21 @@ fn checked_out(making: &Making, work: &Work, worktree: &Path, undo: &mut Undo) -
 }
 
 /// Brings over what is not committed. The stash has it until all is made: what undoes the rest brings it back from there.
-fn bring_changes(work: &Work, worktree: &Path, untracked: bool, undo: &mut Undo) -> Result<()> {
+fn bring_changes(
+    making: &Making,
+    work: &Work,
+    worktree: &Path,
+    untracked: bool,
+    undo: &mut Undo,
+    state: &Path,
+) -> Result<()> {
+    let _alone = CheckoutLock::alone(&making.repository.common_dir).map_err(Report::new)?;
+    if live::overlaps(state, &making.repository.worktree) {
+        return Err(hinted(
+            "a sandbox works here: git would move the changes away under its hands",
+            "end the sandbox first, or leave out --with-changes",
+        ));
+    }
     let there = Repository::discover(worktree)?;
     let there = Work::new(&there, Behalf::User)?;
     undo.changes = work.set_aside(untracked).wrap_err("the changes here could not be set aside")?;
@@ -376,10 +402,7 @@ impl Undo<'_> {
             done("its window", show::close(entry).map(drop));
         }
         if let Some(tree) = &self.tree {
-            if tree.symlink_metadata().is_ok() && self.work.remove_worktree(tree).is_err() {
-                // Half made, git may not know it. Nothing but git has written there.
-                done("its directory", fs::remove_dir_all(tree).map_err(Report::new));
-            }
+            done("its directory", self.work.take_away(tree));
             if let Some(branch) = &self.branch {
                 done("its branch", self.work.delete_branch(branch).map_err(Report::new));
             }

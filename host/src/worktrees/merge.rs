@@ -1,17 +1,22 @@
 //! `workmux merge`: a worktree's branch into the one it came from, then the worktree goes.
 //!
 //! Nothing is begun where something could be lost: what is not committed in the worktree, what is changed in the target's
-//! checkout. A conflict leaves everything as it was (P34).
+//! checkout. A conflict leaves everything as it was (P34). The merge itself is computed (`combine`) before any checkout is
+//! touched (`carry`).
+
+use std::path::Path;
 
 use color_eyre::eyre::{Report, Result, WrapErr as _};
 
+use super::carry::Move;
 use super::changes::{Behalf, Way, Work};
 use super::find::{Here, Known};
 use super::hooks::{About, Hook};
-use super::remove::{self, End};
+use super::record::{Entry, State};
+use super::remove::{self, End, Only};
 use crate::config::Config;
 use crate::error::{Failure, hinted};
-use crate::git::Repository;
+use crate::git::{CheckoutLock, Repository};
 use crate::launch::{self, Given};
 use crate::surroundings::Surroundings;
 use crate::text;
@@ -58,17 +63,20 @@ pub(crate) fn merge(wish: &Merge, surroundings: &Surroundings) -> Result<u8, Fai
         Some(into) => into.clone(),
         None => target(&known, &here, &config)?,
     };
-    let lines = Merging {
-        here: &here,
-        known: &known,
-        repository: &repository,
-        into: &into,
-        config: &config,
-        behalf: Behalf::User,
-        hooks: !wish.no_hooks,
-        wish,
-    }
-    .run(surroundings)?;
+    let lines = crate::task::stoppable(|stop| {
+        let merging = Merging {
+            here: &here,
+            known: &known,
+            repository: &repository,
+            into: &into,
+            config: &config,
+            behalf: Behalf::User,
+            hooks: !wish.no_hooks,
+            wish,
+            stop: &|| stop.check(),
+        };
+        merging.run(surroundings)
+    })?;
     for line in lines {
         crate::ui::print(&line);
     }
@@ -111,23 +119,90 @@ pub(crate) struct Merging<'a> {
     pub hooks: bool,
     /// The rest.
     pub wish: &'a Merge,
+    /// Fails once a signal has come.
+    pub stop: &'a dyn Fn() -> Result<()>,
+}
+
+/// What is to be merged, once nothing is in the way.
+struct Ready {
+    branch: String,
+    uncommitted: bool,
+    checkout: Option<Repository>,
+    ahead: usize,
 }
 
 impl Merging<'_> {
     /// Merges. Answers lines that say what was done.
     pub(crate) fn run(&self, surroundings: &Surroundings) -> Result<Vec<String>> {
+        if self.hooks && !self.config.pre_merge.is_empty() {
+            // Not under the lock: a hook may start sandboxes.
+            let ready = self.look(surroundings)?;
+            self.pre_merge(&ready.branch)?;
+        }
+        let alone = CheckoutLock::alone(&self.here.repository.common_dir).map_err(Report::new)?;
+        let ready = self.look(surroundings)?;
+        (self.stop)()?;
+        let source = Work::new(self.repository, self.behalf)?;
+        if ready.ahead > 0 || self.wish.way == Way::Rebase {
+            self.bring(&source, &ready, &surroundings.state)?;
+        }
+        let merged = source.branch(&ready.branch).map_err(Report::new)?;
+        drop(alone);
+        let (shown, into) = (text::line(&ready.branch), text::line(self.into));
+        let mut lines = vec![match ready.ahead {
+            0 => format!("✓ Nothing to merge: '{into}' has all of '{shown}'"),
+            ahead => format!("✓ Merged '{shown}' into '{into}' ({ahead} commit(s))"),
+        }];
+        if self.wish.keep {
+            return Ok(lines);
+        }
+        let name = text::line(&self.known.name);
+        if ready.ahead == 0 && !self.wish.cleanup {
+            lines.push(format!("Kept worktree '{name}'; remove it: workmux remove {name}"));
+            return Ok(lines);
+        }
+        if ready.uncommitted {
+            lines.push(format!("Kept worktree '{name}': it holds work that is not committed"));
+            return Ok(lines);
+        }
+        let main = Repository::discover(&self.here.main).map_err(Report::new)?;
+        let end = End {
+            config: self.config,
+            hooks: self.hooks,
+            branch: true,
+            only: Only::Merged(merged.as_deref().unwrap_or_default()),
+            main: &main,
+            behalf: self.behalf,
+        };
+        end.of(self.known, self.here, surroundings).wrap_err("it is merged, but the worktree is kept")?;
+        lines.push(format!("✓ Removed worktree '{name}' and its branch"));
+        Ok(lines)
+    }
+
+    /// Looks for everything that is in the way.
+    fn look(&self, surroundings: &Surroundings) -> Result<Ready> {
+        let name = text::line(&self.known.name);
+        remove::made(self.known)?;
         remove::import(self.known, surroundings).wrap_err("the sandbox's commits could not be brought over")?;
-        let busy = self.known.entry.as_ref().is_some_and(|entry| entry.state().busy());
-        if busy && !self.wish.keep && !self.wish.force {
-            let name = text::line(&self.known.name);
+        let state = self.known.entry.as_ref().map(Entry::state);
+        if state.as_ref().is_some_and(State::busy) && !self.wish.keep && !self.wish.force {
             return Err(hinted(
                 format!("the agent of '{name}' is at work, and would be ended"),
                 format!("wait for it: workmux wait {name}, or merge what there is: --keep"),
             ));
         }
+        if !self.wish.keep
+            && !self.wish.force
+            && let Some(what) = remove::sandboxes(self.known, surroundings)
+        {
+            return Err(hinted(
+                format!("{what} in '{name}', and would be ended"),
+                "merge and keep the worktree: --keep",
+            ));
+        }
         let branch = self.repository.current_branch().map_err(Report::new)?.ok_or_else(|| {
             hinted(
-                format!("no branch is checked out in '{}'", text::line(&self.known.name)),
+                format!("no branch is checked out in '{name}'"),
                 "finish what is under way there (git status), or check a branch out",
             )
         })?;
@@ -135,7 +210,7 @@ impl Merging<'_> {
         let uncommitted = source.uncommitted(true).map_err(Report::new)?;
         if let Some(first) = uncommitted.first().filter(|_| !self.wish.ignore_uncommitted) {
             return Err(hinted(
-                format!("'{}' holds work that is not committed: {first}", text::line(&self.known.name)),
+                format!("'{name}' holds work that is not committed: {first}"),
                 "commit it, or merge without it: --ignore-uncommitted (it is kept)",
             ));
         }
@@ -152,41 +227,8 @@ impl Merging<'_> {
             ));
         }
         let checkout = self.checkout_of_target(&branch, surroundings)?;
-        self.pre_merge(&branch)?;
         let ahead = source.ahead(&branch, self.into).map_err(Report::new)?;
-        if ahead > 0 || self.wish.way == Way::Rebase {
-            self.bring(&source, &branch, checkout.as_ref())?;
-        }
-        let (shown, into) = (text::line(&branch), text::line(self.into));
-        let mut lines = vec![match ahead {
-            0 => format!("✓ Nothing to merge: '{into}' has all of '{shown}'"),
-            _ => format!("✓ Merged '{shown}' into '{into}' ({ahead} commit(s))"),
-        }];
-        if self.wish.keep {
-            return Ok(lines);
-        }
-        if ahead == 0 && !self.wish.cleanup {
-            let name = text::line(&self.known.name);
-            lines.push(format!("Kept worktree '{name}'; remove it: workmux remove {name}"));
-            return Ok(lines);
-        }
-        if !uncommitted.is_empty() {
-            lines
-                .push(format!("Kept worktree '{}': it holds work that is not committed", text::line(&self.known.name)));
-            return Ok(lines);
-        }
-        let merged = source.branch(&branch).map_err(Report::new)?;
-        let end = End {
-            config: self.config,
-            hooks: self.hooks,
-            branch: true,
-            unchanged: merged.as_deref(),
-            main: &self.here.main,
-        };
-        let main = Repository::discover(&self.here.main).map_err(Report::new)?;
-        end.of(self.known, &main, self.behalf).wrap_err("it is merged, but the worktree is kept")?;
-        lines.push(format!("✓ Removed worktree '{}' and its branch", text::line(&self.known.name)));
-        Ok(lines)
+        Ok(Ready { branch, uncommitted: !uncommitted.is_empty(), checkout, ahead })
     }
 
     /// Where the target is checked out, if it is: it must be clean.
@@ -248,22 +290,53 @@ impl Merging<'_> {
         Hook::PreMerge.run(self.config, &about)
     }
 
-    fn bring(&self, source: &Work, branch: &str, checkout: Option<&Repository>) -> Result<()> {
-        let way = self.wish.way;
-        let mut message = format!("Merge branch '{}' into {}", text::line(branch), text::line(self.into));
-        if way == Way::Squash {
-            let subjects = source.subjects(branch, self.into).map_err(Report::new)?;
-            message = match &subjects[..] {
+    fn bring(&self, source: &Work, ready: &Ready, state: &Path) -> Result<()> {
+        let (way, branch) = (self.wish.way, ready.branch.as_str());
+        let of = |name: &str| -> Result<String> {
+            let commit = source.branch(name).map_err(Report::new)?;
+            commit.ok_or_else(|| Report::msg(format!("there is no branch '{}'", text::line(name))))
+        };
+        let (ours, theirs) = (of(self.into)?, of(branch)?);
+        let reason = format!("workmux: merge {branch}");
+        let tip = match way {
+            Way::Rebase => {
+                let private = private_directory(self.here)?;
+                source.rebased(&theirs, &ours, private.path())?
+            }
+            Way::Merge | Way::Squash => theirs.clone(),
+        };
+        let message = match way {
+            Way::Squash => match &source.subjects(branch, self.into)?[..] {
                 [only] => only.clone(),
                 all => format!("{}\n\n* {}", text::line(branch), all.join("\n* ")),
-            };
+            },
+            _ => format!("Merge branch '{}' into {}", text::line(branch), text::line(self.into)),
+        };
+        if let Some(new) = source.combined(&ours, &tip, way, &message)? {
+            let step = Move { branch: self.into, from: &ours, to: &new, reason: &reason };
+            match &ready.checkout {
+                Some(repository) => Work::new(repository, self.behalf)?.move_checkout(&step, state)?,
+                None => source.move_branch(&step)?,
+            }
         }
-        if way == Way::Rebase {
-            source.rebase(self.into)?;
+        if tip != theirs {
+            let step = Move { branch, from: &theirs, to: &tip, reason: &reason };
+            source.move_checkout(&step, state).wrap_err("it is merged, but its own branch is as before")?;
         }
-        match checkout {
-            Some(repository) => Work::new(repository, self.behalf)?.merge(branch, way, &message),
-            None => source.merge_unchecked(branch, self.into, way, &message),
+        Ok(())
+    }
+}
+
+/// A directory for one merge. What a merge that was killed has left goes: nobody else merges here now.
+fn private_directory(here: &Here) -> Result<tempfile::TempDir> {
+    let merges = here.store.merges();
+    for left in here.repository.checkouts().map_err(Report::new)? {
+        if left.root.starts_with(&merges) {
+            let _gone = std::fs::remove_dir_all(&left.admin_dir);
+            let _gone = left.root.parent().map(std::fs::remove_dir_all);
         }
     }
+    let failed = "cannot make a private directory";
+    let merges = crate::runs::private_directory(&merges).wrap_err(failed)?;
+    tempfile::tempdir_in(merges).wrap_err(failed)
 }

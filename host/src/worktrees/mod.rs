@@ -8,12 +8,15 @@
 pub(crate) mod add;
 mod autoname;
 mod beneath;
+mod carry;
 pub(crate) mod changes;
+mod combine;
 mod family;
 mod files;
 mod find;
 mod hooks;
 mod journal;
+mod live;
 mod make;
 pub(crate) mod merge;
 mod names;

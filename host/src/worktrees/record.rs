@@ -162,6 +162,11 @@ impl Store {
         Self { root: state.join("worktrees") }
     }
 
+    /// Where merges are computed, in worktrees that nobody else is to see.
+    pub(crate) fn merges(&self) -> PathBuf {
+        self.root.with_file_name("merges")
+    }
+
     fn directory(&self, worktree: &Path) -> PathBuf {
         let hash = Sha256::digest(worktree.as_os_str().as_bytes());
         let key: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();

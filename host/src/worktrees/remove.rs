@@ -1,16 +1,17 @@
-//! `workmux remove`, and the end of a worktree after a merge: window, sandbox, directory, branch and record go, work that
-//! exists nowhere else does not.
+//! `workmux remove`, and the end of a worktree after a merge: window, sandboxes, directory, branch and record go, work that
+//! exists nowhere else does not. What there is to lose is looked at twice: for the user's answer, and once nobody works
+//! there any more.
 
 use color_eyre::eyre::{Report, Result};
 
 use super::changes::{Behalf, Work};
 use super::find::{Here, Known};
 use super::hooks::{About, Hook};
-use super::record::Entry;
-use super::show;
+use super::record::{Entry, Parent};
+use super::{live, show};
 use crate::config::Config;
 use crate::error::{Failure, hinted};
-use crate::git::{Boundary, Repository};
+use crate::git::{Boundary, CheckoutLock, Repository};
 use crate::launch::{self, Given};
 use crate::runs;
 use crate::surroundings::Surroundings;
@@ -48,34 +49,42 @@ pub(crate) fn remove(wish: &Remove, surroundings: &Surroundings) -> Result<u8, F
     let loaded = launch::configuration(&here.main, &here.repository, Given::default(), &NEEDED, can_ask, surroundings)?;
     let config = loaded.config(&NEEDED).map_err(Report::new)?.clone();
     let main_branch = work.main_branch(config.main_branch.as_deref())?;
-    let mut failed = 0u8;
+    let main = Repository::discover(&here.main).map_err(Report::new)?;
     let mut losses = Vec::new();
     for known in &chosen {
+        made(known)?;
         import(known, surroundings)?;
-        losses.push(lost(known, &work, main_branch.as_deref(), wish.keep_branch)?);
+        losses.push(lost(known, &work, main_branch.as_deref(), wish.keep_branch, surroundings)?);
     }
     if !wish.force && !agreed(&chosen, &losses, wish.all || wish.gone)? {
         crate::ui::print("Aborted.");
         return Ok(0);
     }
-    let main = Repository::discover(&here.main).map_err(Report::new)?;
-    for known in &chosen {
+    let mut failed = 0u8;
+    for (known, losses) in chosen.iter().zip(&losses) {
+        let branch = known
+            .checkout
+            .branch
+            .as_deref()
+            .filter(|branch| !wish.keep_branch && main_branch.as_deref() != Some(branch));
+        let agreed =
+            Only::Losing { agreed: losses, main_branch: main_branch.as_deref(), keep_branch: wish.keep_branch };
         let end = End {
             config: &config,
             hooks: !wish.no_hooks,
-            branch: !wish.keep_branch,
-            unchanged: None,
-            main: &here.main,
+            branch: branch.is_some(),
+            only: if wish.force { Only::Anyway } else { agreed },
+            main: &main,
+            behalf: Behalf::User,
         };
-        match end.of(known, &main, Behalf::User) {
+        match crate::task::stoppable(|_| end.of(known, &here, surroundings)) {
             Ok(()) => {
-                let branch = known.checkout.branch.as_deref().filter(|_| !wish.keep_branch);
                 let branch = branch.map(|branch| format!(" and branch '{}'", text::line(branch))).unwrap_or_default();
                 crate::ui::print(&format!("✓ Removed worktree '{}'{branch}", text::line(&known.name)));
             }
-            Err(e) => {
-                failed = 1;
-                crate::ui::raw_error(&crate::error::render(&e));
+            Err(failure) => {
+                failed = failure.code.max(1);
+                crate::ui::raw_error(&crate::error::render(&failure.report));
             }
         }
     }
@@ -121,11 +130,22 @@ fn agreed(chosen: &[Known], losses: &[Vec<String>], several: bool) -> Result<boo
     Ok(crate::ui::confirm(if lost { "Remove, and lose this?" } else { "Remove all of these?" }))
 }
 
-/// What exists nowhere else.
-fn lost(known: &Known, work: &Work, main_branch: Option<&str>, keep_branch: bool) -> Result<Vec<String>> {
+/// What exists nowhere else, and what would be ended.
+fn lost(
+    known: &Known,
+    work: &Work,
+    main_branch: Option<&str>,
+    keep_branch: bool,
+    surroundings: &Surroundings,
+) -> Result<Vec<String>> {
     let mut lost = Vec::new();
     if known.entry.as_ref().is_some_and(|entry| entry.state().busy()) {
         lost.push("its agent is at work".to_owned());
+    }
+    lost.extend(sandboxes(known, surroundings));
+    let admin = &known.checkout.admin_dir;
+    if admin.join("locked").exists() {
+        lost.push("it is locked (git worktree lock)".to_owned());
     }
     if known.checkout.root.is_dir() {
         let repository = known.repository()?;
@@ -135,25 +155,73 @@ fn lost(known: &Known, work: &Work, main_branch: Option<&str>, keep_branch: bool
                 if uncommitted.len() > 1 { format!(" and {} more", uncommitted.len() - 1) } else { String::new() };
             lost.push(format!("not committed: {first}{more}"));
         }
-    }
-    if keep_branch {
-        return Ok(lost);
-    }
-    if let Some(branch) = &known.checkout.branch {
-        let base = known.entry.as_ref().and_then(|entry| entry.record.base.clone());
-        let into = base.filter(|base| base != branch).or_else(|| main_branch.map(str::to_owned));
-        if let Some(into) = into.filter(|into| into != branch) {
-            let ahead = match work.branch(&into).map_err(Report::new)? {
-                Some(_) => work.ahead(branch, &into).map_err(Report::new)?,
-                None => usize::MAX,
-            };
-            if ahead > 0 {
-                let commits = if ahead == usize::MAX { "commits".to_owned() } else { format!("{ahead} commit(s)") };
-                lost.push(format!("{commits} not in '{}'", text::line(&into)));
-            }
+        if ["rebase-merge", "rebase-apply", "MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD", "BISECT_LOG"]
+            .iter()
+            .any(|under_way| admin.join(under_way).exists())
+        {
+            lost.push("something is under way there (git status says what)".to_owned());
         }
     }
+    if std::fs::read_dir(admin.join("modules")).is_ok_and(|mut modules| modules.next().is_some()) {
+        lost.push("the repositories of its submodules".to_owned());
+    }
+    let commits = |count: usize| if count == usize::MAX { "commits".to_owned() } else { format!("{count} commit(s)") };
+    let Some(branch) = &known.checkout.branch else {
+        // Also of a branch that is being rebased.
+        let head = match known.checkout.root.is_dir() {
+            true => Work::new(&known.repository()?, Behalf::User)?.commit("HEAD").map_err(Report::new)?,
+            false => None,
+        };
+        if let Some(head) = head {
+            let only = work.only_here(&head, None).map_err(Report::new)?;
+            lost.extend((only > 0).then(|| format!("{} on no branch", commits(only))));
+        }
+        return Ok(lost);
+    };
+    if keep_branch || main_branch == Some(branch) {
+        return Ok(lost);
+    }
+    let base = known.entry.as_ref().and_then(|entry| entry.record.base.clone());
+    let into = base.filter(|base| base != branch).or_else(|| main_branch.map(str::to_owned));
+    let into = match into {
+        Some(into) if work.branch(&into).map_err(Report::new)?.is_some() => Some(into),
+        _ => None,
+    };
+    let Some(tip) = work.branch(branch).map_err(Report::new)? else { return Ok(lost) };
+    let (ahead, place) = match into {
+        Some(into) => (work.ahead(branch, &into).map_err(Report::new)?, format!("not in '{}'", text::line(&into))),
+        None => (work.only_here(&tip, Some(branch)).map_err(Report::new)?, "on no other branch".to_owned()),
+    };
+    lost.extend((ahead > 0).then(|| format!("{} {place}", commits(ahead))));
     Ok(lost)
+}
+
+/// Sandboxes that work in a worktree beside its agent, in words.
+pub(crate) fn sandboxes(known: &Known, surroundings: &Surroundings) -> Option<String> {
+    let own = known.entry.as_ref().map(Entry::state).filter(super::record::State::running);
+    match live::others(&surroundings.state, &known.checkout.root, own.as_ref()).len() {
+        0 => None,
+        1 => Some("another sandbox works".to_owned()),
+        several => Some(format!("{several} other sandboxes work")),
+    }
+}
+
+/// On what condition a worktree goes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Only<'a> {
+    /// On none.
+    Anyway,
+    /// If no more is lost than the user has agreed to.
+    Losing {
+        /// What was shown.
+        agreed: &'a [String],
+        /// The main branch.
+        main_branch: Option<&'a str>,
+        /// The branch stays.
+        keep_branch: bool,
+    },
+    /// If its branch is at this commit, and nothing lies there uncommitted.
+    Merged(&'a str),
 }
 
 /// The end of a worktree.
@@ -164,69 +232,122 @@ pub(crate) struct End<'a> {
     pub hooks: bool,
     /// The branch goes as well.
     pub branch: bool,
-    /// Only if the branch is still at this commit once the agent has ended, and nothing lies there uncommitted.
-    pub unchanged: Option<&'a str>,
+    /// On this condition, looked at when nobody works there any more.
+    pub only: Only<'a>,
     /// The main checkout.
-    pub main: &'a std::path::Path,
+    pub main: &'a Repository,
+    /// Who wants it.
+    pub behalf: Behalf,
 }
 
 impl End<'_> {
-    /// Ends it. `main` is not the checkout that goes.
-    pub(crate) fn of(&self, known: &Known, main: &Repository, behalf: Behalf) -> Result<()> {
-        let work = Work::new(main, behalf)?;
-        let there = known.checkout.root.is_dir();
-        if self.hooks && there {
+    /// Ends it.
+    pub(crate) fn of(&self, known: &Known, here: &Here, surroundings: &Surroundings) -> Result<()> {
+        let work = Work::new(self.main, self.behalf)?;
+        let root = &known.checkout.root;
+        if self.hooks && root.is_dir() {
             let about = About {
                 handle: &known.name,
-                worktree: &known.checkout.root,
-                main: self.main,
-                config: self.main,
+                worktree: root,
+                main: &here.main,
+                config: &here.main,
                 branch: known.checkout.branch.as_deref().unwrap_or_default(),
                 target: None,
             };
+            // Not under the lock: a hook may start sandboxes.
             Hook::PreRemove.run(self.config, &about)?;
         }
+        let _alone = CheckoutLock::alone(&self.main.common_dir).map_err(Report::new)?;
         if let Some(entry) = &known.entry {
             show::close(entry)?;
         }
-        let branch = known.checkout.branch.as_deref();
-        if let (Some(expected), Some(branch)) = (self.unchanged, branch) {
-            let now = work.branch(branch).map_err(Report::new)?;
-            let left = if there {
-                let repository = known.repository()?;
-                Work::new(&repository, behalf)?.uncommitted(true).map_err(Report::new)?
-            } else {
-                Vec::new()
-            };
-            if now.as_deref() != Some(expected) || !left.is_empty() {
-                return Err(hinted(
-                    format!("'{}' has new work since it was merged: it is kept", text::line(&known.name)),
-                    format!("look at it, then merge again: workmux merge {}", text::line(&known.name)),
-                ));
-            }
+        if !crate::mutant::off("p9_remove") {
+            live::end(&surroundings.state, root)?;
         }
-        if there {
-            work.remove_worktree(&known.checkout.root).map_err(Report::new)?;
-        } else {
-            work.prune_worktrees().map_err(Report::new)?;
-        }
-        if let Some(base) = known.checkout.root.parent().filter(|base| base.ends_with(super::names::usual(self.main))) {
+        import(known, surroundings)?;
+        self.still(known, &work, surroundings)?;
+        work.remove_worktree(root, Some(&known.checkout.admin_dir))?;
+        if let Some(base) = root.parent().filter(|base| base.ends_with(super::names::usual(&here.main))) {
             // Ours, and gone with the last worktree in it.
             let _others = std::fs::remove_dir(base);
         }
-        if let (true, Some(branch)) = (self.branch, branch) {
+        if let (true, Some(branch)) = (self.branch, &known.checkout.branch) {
             work.delete_branch(branch).map_err(Report::new)?;
         }
         if let Some(entry) = &known.entry {
+            adopt(entry, here);
             entry.remove()?;
         }
         Ok(())
+    }
+
+    /// Looks again.
+    fn still(&self, known: &Known, work: &Work, surroundings: &Surroundings) -> Result<()> {
+        let name = text::line(&known.name);
+        match self.only {
+            Only::Anyway => Ok(()),
+            Only::Losing { agreed, main_branch, keep_branch } => {
+                let now = lost(known, work, main_branch, keep_branch, surroundings)?;
+                match now.iter().find(|loss| !agreed.contains(loss)) {
+                    None => Ok(()),
+                    Some(new) => Err(hinted(
+                        format!("'{name}' is kept: there is more to lose now: {new}"),
+                        format!("look at it, then remove it again: workmux remove {name}"),
+                    )),
+                }
+            }
+            Only::Merged(commit) => {
+                let branch = known.checkout.branch.as_deref().unwrap_or_default();
+                let now = work.branch(branch).map_err(Report::new)?;
+                let left = match known.checkout.root.is_dir() {
+                    true => Work::new(&known.repository()?, self.behalf)?.uncommitted(true).map_err(Report::new)?,
+                    false => Vec::new(),
+                };
+                if now.as_deref() == Some(commit) && left.is_empty() {
+                    return Ok(());
+                }
+                Err(hinted(
+                    format!("'{name}' has new work since it was merged: it is kept"),
+                    format!("look at it, then merge again: workmux merge {name}"),
+                ))
+            }
+        }
+    }
+}
+
+/// Agents that one in this worktree has started belong to who started that one.
+fn adopt(gone: &Entry, here: &Here) {
+    let id = Some(gone.record.id.as_str());
+    for mut child in here.store.of_repository(&here.repository.common_dir) {
+        let Some(parent) = child.record.parent.as_ref().filter(|parent| parent.record.as_deref() == id) else {
+            continue;
+        };
+        let above = gone.record.parent.as_ref();
+        child.record.parent = Some(Parent {
+            run: above.map_or_else(|| parent.run.clone(), |above| above.run.clone()),
+            record: above.and_then(|above| above.record.clone()),
+            handle: above.and_then(|above| above.handle.clone()),
+            family: parent.family.clone(),
+            depth: parent.depth,
+        });
+        let _of_no_family = child.save();
+    }
+}
+
+/// Refuses a worktree that somebody is still making.
+pub(crate) fn made(known: &Known) -> Result<()> {
+    match &known.entry {
+        Some(entry) if !entry.complete() && !entry.abandoned() => Err(hinted(
+            format!("'{}' is still being made", text::line(&known.name)),
+            "wait for the command that makes it, or end that",
+        )),
+        _ => Ok(()),
     }
 }
 
 /// Brings what a sandbox of this worktree has committed to the host, now.
 pub(crate) fn import(known: &Known, surroundings: &Surroundings) -> Result<()> {
-    if !Boundary::exists(&surroundings.state, &known.checkout.root) {
+    if !known.checkout.root.is_dir() || !Boundary::exists(&surroundings.state, &known.checkout.root) {
         return Ok(());
     }
     let boundary = Boundary::enter(known.repository()?, &surroundings.state, &runs::new_id()?)?;
@@ -239,7 +360,7 @@ pub(crate) fn leftover(entry: &Entry, work: &Work) {
     let record = &entry.record;
     let _not_there = show::close(entry);
     if entry.abandoned() {
-        let _not_there = work.remove_worktree(&record.worktree);
+        let _not_there = work.take_away(&record.worktree);
         if record.new_branch && matches!(work.branch(&record.branch), Ok(Some(_))) {
             let merged =
                 record.base.as_ref().is_some_and(|base| work.ahead(&record.branch, base).is_ok_and(|n| n == 0));

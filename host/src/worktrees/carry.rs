@@ -1,0 +1,188 @@
+//! A branch, and the checkout that has it, from one commit to another.
+//!
+//! Git does it where nobody else writes. Where a guest can, git writes the files into a private directory, and they are
+//! put in their places one by one, beneath the checkout's root and through no link (P9, P11): git itself goes by path, and
+//! a directory that becomes a link while it works would lead it out.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use color_eyre::eyre::{Report, Result, WrapErr as _};
+
+use super::beneath::Root;
+use super::changes::Work;
+use super::live;
+use crate::error::hinted;
+use crate::text;
+
+/// One branch's way.
+#[derive(Debug)]
+pub(crate) struct Move<'a> {
+    /// The branch.
+    pub branch: &'a str,
+    /// The commit it is at.
+    pub from: &'a str,
+    /// The commit it goes to.
+    pub to: &'a str,
+    /// What the reflog says.
+    pub reason: &'a str,
+}
+
+/// One path that differs.
+#[derive(Debug, PartialEq, Eq)]
+struct Change {
+    kind: Kind,
+    path: PathBuf,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Gone,
+    File,
+    Program,
+    Link,
+    Submodule,
+}
+
+impl Work<'_> {
+    /// Moves a branch that is checked out nowhere.
+    pub(crate) fn move_branch(&self, step: &Move) -> Result<()> {
+        let full = format!("refs/heads/{}", step.branch);
+        let moved = self.committing("update-ref")?.args(["-m", step.reason, &full, step.to, step.from]).run();
+        moved.map(drop).wrap_err_with(|| format!("'{}' could not be moved", text::line(step.branch)))
+    }
+
+    /// Moves the branch of this checkout, which is clean, and its files.
+    pub(crate) fn move_checkout(&self, step: &Move, state: &Path) -> Result<()> {
+        if live::overlaps(state, &self.repository.worktree) {
+            return self.beside_guests(step, state);
+        }
+        let forward = self.git("merge-base")?.args(["--is-ancestor", step.from, step.to]).output()?.status.success();
+        let command = match forward {
+            true => self.committing("merge")?.args(["--ff-only", "--quiet"]),
+            // What is not committed, or unknown, stays or stops it.
+            false => self.committing("reset")?.args(["--keep", "--quiet"]),
+        };
+        let output = command.env("GIT_REFLOG_ACTION", step.reason).arg(step.to).output()?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let said = text::block(&output.stderr_text());
+        Err(Report::msg(said).wrap_err(format!("the checkout of '{}' could not be moved", text::line(step.branch))))
+    }
+
+    fn beside_guests(&self, step: &Move, state: &Path) -> Result<()> {
+        if self.text("config", &["--type=bool", "core.sparseCheckout"]).is_ok_and(|sparse| sparse == "true") {
+            return Err(hinted(
+                format!(
+                    "a sandbox works where '{}' is checked out, and that checkout is sparse",
+                    text::line(step.branch)
+                ),
+                "end the sandbox first",
+            ));
+        }
+        let there = Root::open_resolved(&self.repository.worktree).wrap_err("the checkout cannot be opened")?;
+        let carried = self.carry(&there, step.from, step.to, state);
+        let moved = carried.and_then(|()| self.index(step.from, step.to)).and_then(|()| self.move_branch(step));
+        moved.or_else(|why| {
+            let back = self.carry(&there, step.to, step.from, state);
+            back.wrap_err("what was written could not be taken back: git status shows it")?;
+            // Where nothing was moved yet, there is nothing to move back.
+            let _as_before = self.index(step.to, step.from);
+            Err(why)
+        })
+    }
+
+    /// Puts the files that differ in their places.
+    fn carry(&self, there: &Root, from: &str, to: &str, state: &Path) -> Result<()> {
+        let words = ["-r", "-z", "--raw", "--no-renames", "--ignore-submodules=none", "--full-index", from, to];
+        let changes = parse(&self.git("diff-tree")?.args(words).run()?)?;
+        let private = tempfile::tempdir_in(state).wrap_err("cannot make a private directory")?;
+        let files = private.path().join("files");
+        fs::create_dir(&files)?;
+        let aside = |verb: &str| -> Result<_> {
+            Ok(self.git(verb)?.env("GIT_INDEX_FILE", private.path().join("index")).env("GIT_WORK_TREE", &files))
+        };
+        let mut wanted = Vec::new();
+        for change in changes.iter().filter(|c| !matches!(c.kind, Kind::Gone | Kind::Submodule)) {
+            wanted.extend_from_slice(change.path.as_os_str().as_bytes());
+            wanted.push(0);
+        }
+        if !wanted.is_empty() {
+            aside("read-tree")?.arg(to).run()?;
+            aside("checkout-index")?.args(["--quiet", "-z", "--stdin"]).input(wanted).run()?;
+        }
+        // What goes first: a file may take a directory's place.
+        for change in changes.iter().filter(|c| c.kind == Kind::Gone) {
+            there.remove(&change.path).wrap_err_with(|| format!("cannot remove {}", shown(&change.path)))?;
+        }
+        for Change { kind, path } in changes {
+            let failed = || format!("cannot write {}", shown(&path));
+            let made = files.join(&path);
+            let put = |mode| there.put(&path, mode, &mut File::open(&made)?);
+            match kind {
+                Kind::Gone => Ok(()),
+                Kind::File => put(0o666),
+                Kind::Program => put(0o777),
+                Kind::Link => fs::read_link(&made).and_then(|leads_to| there.put_link(&path, &leads_to)),
+                Kind::Submodule => there.make_directory(&path).map(drop),
+            }
+            .wrap_err_with(failed)?;
+        }
+        Ok(())
+    }
+
+    /// The index as a checkout of the other commit would have left it.
+    fn index(&self, from: &str, to: &str) -> Result<()> {
+        self.git("read-tree")?.args(["-i", "-m", from, to]).run()?;
+        // It says so where a file has been changed since.
+        let _differs = self.git("update-index")?.args(["-q", "--refresh"]).output()?;
+        Ok(())
+    }
+}
+
+fn shown(path: &Path) -> String {
+    text::quote(path.as_os_str())
+}
+
+/// Reads `diff-tree --raw -z`: `:MODE MODE OID OID STATUS`, then the path.
+fn parse(said: &[u8]) -> Result<Vec<Change>> {
+    let mut parts = said.split(|b| *b == 0).filter(|part| !part.is_empty());
+    let mut changes = Vec::new();
+    while let Some(about) = parts.next() {
+        let mode = about.split(|b| *b == b' ').nth(1);
+        let (Some(mode), Some(path)) = (mode, parts.next()) else {
+            return Err(Report::msg("git says something unknown of what differs"));
+        };
+        let kind = match mode {
+            b"000000" => Kind::Gone,
+            b"100644" => Kind::File,
+            b"100755" => Kind::Program,
+            b"120000" => Kind::Link,
+            b"160000" => Kind::Submodule,
+            other => return Err(Report::msg(format!("git knows a kind of file {}", String::from_utf8_lossy(other)))),
+        };
+        changes.push(Change { kind, path: PathBuf::from(OsStr::from_bytes(path)) });
+    }
+    Ok(changes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_of_change_is_read() {
+        let said = b":100644 000000 a 0 D\0gone\0:000000 100755 0 b A\0dir/new file\0:100644 120000 a b T\0l\0";
+        let change = |kind, path: &str| Change { kind, path: path.into() };
+        assert_eq!(
+            parse(said).unwrap(),
+            [change(Kind::Gone, "gone"), change(Kind::Program, "dir/new file"), change(Kind::Link, "l")]
+        );
+        assert!(parse(b":100644 100644 a b M\0").is_err());
+        assert!(parse(b":100644 040000 a b M\0x\0").is_err());
+        assert_eq!(parse(b"").unwrap(), []);
+    }
+}
