@@ -9,5 +9,6 @@ mod worktrees {
     mod panes;
     mod prompts;
     mod providing;
+    mod removing;
     mod story;
 }

@@ -84,21 +84,32 @@ impl Work<'_> {
             ));
         }
         let there = Root::open_resolved(&self.repository.worktree).wrap_err("the checkout cannot be opened")?;
-        let carried = self.carry(&there, step.from, step.to, state);
+        let mut done = Vec::new();
+        let carried = self.carry(&there, step.from, step.to, state, None, &mut done);
         let moved = carried.and_then(|()| self.index(step.from, step.to)).and_then(|()| self.move_branch(step));
         moved.or_else(|why| {
-            let back = self.carry(&there, step.to, step.from, state);
+            let back = self.carry(&there, step.to, step.from, state, Some(&done), &mut Vec::new());
             back.wrap_err("what was written could not be taken back: git status shows it")?;
             // Where nothing was moved yet, there is nothing to move back.
             let _as_before = self.index(step.to, step.from);
-            Err(why)
+            let branch = text::line(step.branch);
+            Err(why.wrap_err(format!("the checkout of '{branch}' could not be moved; nothing was changed")))
         })
     }
 
-    /// Puts the files that differ in their places.
-    fn carry(&self, there: &Root, from: &str, to: &str, state: &Path) -> Result<()> {
+    /// Puts the files that differ in their places, `only` these where there are some named; `done` are those it has put.
+    fn carry(
+        &self,
+        there: &Root,
+        from: &str,
+        to: &str,
+        state: &Path,
+        only: Option<&[PathBuf]>,
+        done: &mut Vec<PathBuf>,
+    ) -> Result<()> {
         let words = ["-r", "-z", "--raw", "--no-renames", "--ignore-submodules=none", "--full-index", from, to];
-        let changes = parse(&self.git("diff-tree")?.args(words).run()?)?;
+        let mut changes = parse(&self.git("diff-tree")?.args(words).run()?)?;
+        changes.retain(|change| only.is_none_or(|only| only.contains(&change.path)));
         let private = tempfile::tempdir_in(state).wrap_err("cannot make a private directory")?;
         let files = private.path().join("files");
         fs::create_dir(&files)?;
@@ -117,6 +128,7 @@ impl Work<'_> {
         // What goes first: a file may take a directory's place.
         for change in changes.iter().filter(|c| c.kind == Kind::Gone) {
             there.remove(&change.path).wrap_err_with(|| format!("cannot remove {}", shown(&change.path)))?;
+            done.push(change.path.clone());
         }
         for Change { kind, path } in changes {
             let failed = || format!("cannot write {}", shown(&path));
@@ -130,6 +142,7 @@ impl Work<'_> {
                 Kind::Submodule => there.make_directory(&path).map(drop),
             }
             .wrap_err_with(failed)?;
+            done.push(path);
         }
         Ok(())
     }

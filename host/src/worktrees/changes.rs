@@ -132,8 +132,11 @@ impl<'a> Work<'a> {
             && path.symlink_metadata().is_ok()
         {
             let failed = || format!("{} could not be removed", text::quote(path.as_os_str()));
-            let above = if crate::mutant::off("p9_remove") { Root::open(above) } else { Root::open_resolved(above) };
-            above.and_then(|above| above.remove_all(name)).wrap_err_with(failed)?;
+            let gone = match crate::mutant::off("p9_remove") {
+                false => Root::open_resolved(above).and_then(|above| above.remove_all(name)),
+                true => fs::remove_dir_all(path),
+            };
+            gone.wrap_err_with(failed)?;
         }
         if let Some(admin_dir) =
             admin_dir.filter(|dir| dir.parent() == Some(&*self.repository.common_dir.join("worktrees")))

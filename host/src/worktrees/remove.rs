@@ -182,14 +182,15 @@ fn lost(
         return Ok(lost);
     }
     let base = known.entry.as_ref().and_then(|entry| entry.record.base.clone());
-    let into = base.filter(|base| base != branch).or_else(|| main_branch.map(str::to_owned));
-    let into = match into {
-        Some(into) if work.branch(&into).map_err(Report::new)?.is_some() => Some(into),
-        _ => None,
-    };
+    let mut into = None;
+    for place in base.iter().map(String::as_str).chain(main_branch).filter(|place| place != branch) {
+        if into.is_none() && work.branch(place).map_err(Report::new)?.is_some() {
+            into = Some(place);
+        }
+    }
     let Some(tip) = work.branch(branch).map_err(Report::new)? else { return Ok(lost) };
     let (ahead, place) = match into {
-        Some(into) => (work.ahead(branch, &into).map_err(Report::new)?, format!("not in '{}'", text::line(&into))),
+        Some(into) => (work.ahead(branch, into).map_err(Report::new)?, format!("not in '{}'", text::line(into))),
         None => (work.only_here(&tip, Some(branch)).map_err(Report::new)?, "on no other branch".to_owned()),
     };
     lost.extend((ahead > 0).then(|| format!("{} {place}", commits(ahead))));
