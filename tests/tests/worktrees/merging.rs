@@ -47,13 +47,15 @@ fn each_way_makes_the_history_it_should() {
     let tree = worked(&world, "e");
     commit_in(&world, &tree, "e2", "x", "more e");
     merge(&["e", "--squash"]);
-    let message = world.git(&main, &["log", "-1", "--format=%B/%P"]).ok().stdout;
-    assert!(message.starts_with("e\n\n* e\n* more e\n") && message.trim_end().matches(' ').count() == 2, "{message}");
-    // Nothing to merge is done at once.
+    let commit = world.git(&main, &["log", "-1", "--format=%B/%P"]).ok().stdout;
+    let (message, parents) = commit.split_once('/').unwrap();
+    assert_eq!((message, parents.trim_end().matches(' ').count()), ("e\n\n* e\n* more e\n", 0), "{commit}");
+    // Nothing to merge takes nothing away.
     world.add(&["f"]).run().ok();
-    merge(&["f"]).says("✓ Nothing to merge: 'main' has all of 'f'");
+    merge(&["f"]).says("✓ Nothing to merge: 'main' has all of 'f'").says("Kept worktree 'f'");
+    assert!(world.tree("f").exists());
     assert_eq!(world.git(&main, &["status", "--porcelain"]).ok().stdout, "");
-    std::fs::remove_dir(world.home().join("project__worktrees")).unwrap();
+    world.workmux(&["remove", "f"]).run().ok().says("✓ Removed worktree 'f' and branch 'f'");
     world.assert_nothing_made();
 }
 

@@ -27,7 +27,7 @@ fn panes_are_divided_focused_and_zoomed() {
     add(&world, &tmux, &["one", "-b"]).run().ok();
     let shape = "#{pane_left},#{pane_top} #{pane_width}x#{pane_height} #{pane_active}";
     // Tmux counts panes from left to right.
-    assert_eq!(panes(&tmux, "test:wm-one", shape), ["0,0 89x23 0", "0,24 89x5 1", "90,0 30x29 0"]);
+    assert_eq!(panes(&tmux, "test:wm-one", shape), ["0,0 89x24 0", "0,25 89x5 1", "90,0 30x30 0"]);
     add(&world, &tmux, &["two", "-b", "--layout", "zoomed"]).run().ok();
     assert_eq!(panes(&tmux, "test:wm-two", "#{pane_active} #{window_zoomed_flag}"), ["0 1", "1 1"]);
 
