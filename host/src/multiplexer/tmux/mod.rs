@@ -180,7 +180,7 @@ impl Multiplexer for Tmux {
     }
 
     fn paste(&self, pane: &Pane, text: &str) -> Result<(), MultiplexerError> {
-        windows::paste(self.ours(pane)?, pane, text)
+        windows::paste(self, pane, text)
     }
 
     fn capture(&self, pane: &Pane, lines: u32) -> Result<String, MultiplexerError> {
