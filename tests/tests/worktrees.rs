@@ -6,8 +6,10 @@ mod worktrees {
 
     mod adding;
     mod merging;
+    mod opening;
     mod panes;
     mod prompts;
     mod providing;
+    mod signals;
     mod story;
 }

@@ -14,7 +14,7 @@ use crate::config::types::{Mode, Split};
 use crate::detached::Detached;
 use crate::error::hinted;
 use crate::multiplexer::{Location, Multiplexer as _, MultiplexerError, NewPane, NewWindow, Tmux, Where};
-use crate::runs;
+use crate::runs::{self, ProcessIdentity};
 use crate::surroundings::Surroundings;
 use crate::text;
 
@@ -303,7 +303,7 @@ pub(crate) fn shown(entries: &[Entry]) -> Vec<bool> {
 pub(crate) fn close(entry: &Entry) -> Result<bool> {
     let state = entry.state();
     // A shell that has taken its place ends when it likes.
-    let agent = state.process.clone().filter(|_| state.running());
+    let mut working: Vec<ProcessIdentity> = state.process.clone().filter(|_| state.running()).into_iter().collect();
     let closed = match find(entry) {
         None => false,
         Some(Shows::Background(terminal)) => {
@@ -311,21 +311,29 @@ pub(crate) fn close(entry: &Entry) -> Result<bool> {
             true
         }
         Some(Shows::Windows(tmux, windows)) => {
+            working.extend(sandboxes(entry, &tmux, &windows));
             for window in windows {
                 tmux.close(&window).wrap_err("its window could not be closed")?;
             }
             true
         }
     };
-    if let Some(agent) = agent
-        && !super::wait::ended(&agent, CLOSING)
-    {
+    for process in working.iter().filter(|process| !super::wait::ended(process, CLOSING)) {
         return Err(hinted(
-            format!("the agent of '{}' (process {}) does not end", entry.record.handle, agent.pid),
-            format!("look at it, or end it: kill -9 {}", agent.pid),
+            format!("the agent of '{}' (process {}) does not end", text::line(&entry.record.handle), process.pid),
+            format!("look at it, or end it: kill -9 {}", process.pid),
         ));
     }
     Ok(closed)
+}
+
+/// The supervisors of the sandboxes in these windows: one that still brings commits over keeps the worktree in use.
+fn sandboxes(entry: &Entry, tmux: &Tmux, windows: &[String]) -> Vec<ProcessIdentity> {
+    let Some(state) = entry.directory.ancestors().nth(2) else { return Vec::new() };
+    let panes: Vec<u32> = windows.iter().flat_map(|window| tmux.processes(window).unwrap_or_default()).collect();
+    let live = runs::live(state).into_iter().map(|(_, run)| run);
+    let own = live.filter(|run| run.worktree == entry.record.worktree && panes.contains(&run.supervisor.pid));
+    own.map(|run| run.supervisor).collect()
 }
 
 /// The directory of the run that a worktree's agent works in, where it is in a sandbox and alive.

@@ -170,7 +170,10 @@ pub(crate) fn until_finished(entries: &[Entry], within: Option<Duration>, told: 
     let failed = format!("not done: {}", wrong.join(", "));
     let failed = match (waited.all, silent) {
         (true, _) => Report::msg(failed),
-        (false, true) => hinted(failed, "an agent that does not report its status is never done: workmux setup"),
+        (false, true) => {
+            hinted("the time is over", "an agent that does not report its status is never done: workmux setup")
+                .wrap_err(failed)
+        }
         (false, false) => Report::msg("the time is over").wrap_err(failed),
     };
     Err(failed.into())

@@ -67,7 +67,10 @@ fn p9_neither_checkout_leads_to_somewhere_else() {
     refused(".git/config", "it does not stay in the checkout");
     // Links in the main checkout are not followed, and copied as links at the end.
     symlink(&canary, main.join("leads")).unwrap();
-    refused("leads/x.local", "cannot provide");
+    world.project_config("files: { copy: ['leads/x.local'] }\n");
+    world.add(&["topic"]).run().ok().warns("the main checkout has no 'leads/x.local'");
+    assert!(world.tree("topic").join("leads").symlink_metadata().is_err());
+    world.workmux(&["remove", "topic"]).run().ok();
     world.project_config("files: { copy: [leads, '*/x.local'], symlink: ['leads/*'] }\n");
     world.add(&["as-a-link"]).run().ok();
     assert_eq!(fs::read_link(world.tree("as-a-link").join("leads")).unwrap(), canary);
