@@ -7,6 +7,8 @@ use std::fmt;
 
 use color_eyre::eyre::Report;
 
+use crate::supervisor::Interrupted;
+
 /// Exit code of every error of ours, except around a guest's command.
 pub const ERROR: u8 = 1;
 /// Exit code of a wrong command line.
@@ -32,7 +34,9 @@ impl Failure {
 
 impl From<Report> for Failure {
     fn from(report: Report) -> Self {
-        Self { report, code: ERROR }
+        let signal = report.chain().find_map(|cause| cause.downcast_ref::<Interrupted>());
+        let code = signal.map_or(ERROR, |Interrupted(signal)| 128u8.saturating_add(*signal as u8));
+        Self { report, code }
     }
 }
 

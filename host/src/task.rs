@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use color_eyre::eyre::{Report, Result, WrapErr as _};
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::signal::Signal;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::error::{Failure, hinted};
 use crate::supervisor::{Interrupted, Signals};
@@ -38,6 +40,15 @@ pub(crate) fn interruptible(what: &str, work: impl Future<Output = Result<u8>>) 
     }
 }
 
+/// From here on this process outlasts its terminal: what it does may be what closes it.
+///
+/// # Errors
+/// There is no runtime.
+pub(crate) fn outlast_terminal() -> Result<()> {
+    // Once listened to, a signal never ends the process again; programs started from here are ended by it as ever.
+    run(async { signal(SignalKind::hangup()).map(drop).wrap_err("cannot listen for signals") })
+}
+
 /// Whether a signal came that asks for the end.
 pub(crate) struct Stop {
     came: AtomicU8,
@@ -54,6 +65,11 @@ impl Stop {
         }
     }
 
+    /// The signal that came.
+    pub(crate) fn signal(&self) -> Option<Signal> {
+        Signal::try_from(i32::from(self.came.load(Ordering::Relaxed))).ok()
+    }
+
     /// For who waits for something else.
     pub(crate) fn event(&self) -> BorrowedFd<'_> {
         self.event.as_fd()
@@ -65,9 +81,17 @@ impl Stop {
 /// # Errors
 /// Its own, or there is no runtime.
 pub(crate) fn stoppable<T>(work: impl FnOnce(&Stop) -> Result<T>) -> Result<T, Failure> {
+    stoppable_by(|_| true, work)
+}
+
+/// As [`stoppable`], by those signals only.
+///
+/// # Errors
+/// Its own, or there is no runtime.
+pub(crate) fn stoppable_by<T>(ends: fn(Signal) -> bool, work: impl FnOnce(&Stop) -> Result<T>) -> Result<T, Failure> {
     let event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK).map_err(Report::new)?;
     let stop = Stop { came: AtomicU8::new(0), event };
-    let (done, over) = tokio::sync::oneshot::channel::<()>();
+    let (done, mut over) = tokio::sync::oneshot::channel::<()>();
     let (ready, begun) = std::sync::mpsc::channel();
     let outcome = std::thread::scope(|scope| {
         let stop = &stop;
@@ -75,9 +99,12 @@ pub(crate) fn stoppable<T>(work: impl FnOnce(&Stop) -> Result<T>) -> Result<T, F
             let listening = run(async {
                 let mut signals = Signals::install().wrap_err("cannot listen for signals")?;
                 let _waits = ready.send(Ok(()));
-                if let Err(Interrupted(signal)) = signals.unless_interrupted(over).await {
-                    stop.came.store(signal as u8, Ordering::Relaxed);
-                    let _full = stop.event.write(1);
+                while let Err(Interrupted(signal)) = signals.unless_interrupted(&mut over).await {
+                    if ends(signal) {
+                        stop.came.store(signal as u8, Ordering::Relaxed);
+                        let _full = stop.event.write(1);
+                        break;
+                    }
                 }
                 Ok(())
             });

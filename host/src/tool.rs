@@ -16,7 +16,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-mod family;
+pub(crate) mod family;
 pub mod stream;
 
 /// What a question to a tool may take unless its caller knows better.

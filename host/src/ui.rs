@@ -1,8 +1,6 @@
 //! The only module that prints. Standard output belongs to results and to the guest's command; everything of ours
 //! around a session goes to standard error.
 
-#![expect(clippy::print_stderr, reason = "this is the module that prints")]
-
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
 /// Prints a result.
@@ -40,10 +38,14 @@ pub fn can_ask() -> bool {
     io::stdin().is_terminal() && io::stderr().is_terminal()
 }
 
+fn prompt(text: &str) {
+    let mut err = io::stderr().lock();
+    let _closed = err.write_all(text.as_bytes()).and_then(|()| err.flush());
+}
+
 /// Asks a yes-or-no question on standard error; no, end of input and anything unclear are no.
 pub fn confirm(question: &str) -> bool {
-    eprint!("{question} [y/N] ");
-    let _flushed = io::stderr().flush();
+    prompt(&format!("{question} [y/N] "));
     let mut answer = String::new();
     if io::stdin().lock().read_line(&mut answer).is_err() {
         return false;
@@ -53,8 +55,7 @@ pub fn confirm(question: &str) -> bool {
 
 /// Reads a line after a prompt on standard error; nothing at the end of input.
 pub fn ask(prompt: &str) -> Option<String> {
-    eprint!("{prompt}");
-    let _flushed = io::stderr().flush();
+    self::prompt(prompt);
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer).ok().filter(|read| *read > 0).map(|_read| answer)
 }

@@ -6,9 +6,11 @@ mod worktrees {
 
     mod adding;
     mod merging;
+    mod opening;
     mod panes;
     mod prompts;
     mod providing;
     mod removing;
+    mod signals;
     mod story;
 }

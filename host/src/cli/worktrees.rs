@@ -102,6 +102,9 @@ pub struct OpenArgs {
     /// Run the agent in a sandbox, whatever the configuration says
     #[arg(short = 'S', long)]
     pub sandbox: bool,
+    /// The sandbox backend [default: the one it was made with]
+    #[arg(long, value_name = "NAME", requires = "sandbox", add = ArgValueCandidates::new(usable_backends))]
+    pub backend: Option<String>,
     /// Do not switch to the window
     #[arg(short, long)]
     pub background: bool,

@@ -24,6 +24,9 @@ pub(super) fn run(command: Command, surroundings: &Surroundings) -> Result<u8, F
         // Root leaves nothing of its own in a user's repository, and the records are the user's.
         launch::become_owner(&repository.worktree)?;
     }
+    if matches!(command, Command::Merge(_) | Command::Remove(_) | Command::Close { .. }) {
+        crate::task::outlast_terminal()?;
+    }
     match command {
         Command::Add(args) => {
             let args = *args;
@@ -58,6 +61,7 @@ pub(super) fn run(command: Command, surroundings: &Surroundings) -> Result<u8, F
                 name: args.name,
                 background: args.background,
                 sandbox: args.sandbox,
+                backend: args.backend,
                 agent: args.agent,
                 layout: args.layout,
                 prompt: source(args.prompt),

@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 /// Files and directories, relative to the worktree's root; of directories what lies right in them counts.
-const PLACES: [&str; 27] = [
+const PLACES: [&str; 26] = [
     // Of workmux.
     ".workmux.yaml",
     ".workmux.yml",
@@ -18,7 +18,6 @@ const PLACES: [&str; 27] = [
     ".autoenv",
     // Of git, and of those who bring hooks into it.
     ".gitmodules",
-    ".gitattributes",
     ".githooks",
     ".husky",
     ".pre-commit-config.yaml",

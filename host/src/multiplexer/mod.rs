@@ -89,6 +89,9 @@ pub trait Multiplexer: Send + Sync {
     /// All windows that have a token: token and name, in the multiplexer's order.
     fn windows(&self) -> Result<Vec<(String, String)>, MultiplexerError>;
 
+    /// What runs in a window's panes: the process that was started in each.
+    fn processes(&self, window: &str) -> Result<Vec<u32>, MultiplexerError>;
+
     /// Types a text into a pane, and the Return key.
     fn paste(&self, pane: &Pane, text: &str) -> Result<(), MultiplexerError>;
 

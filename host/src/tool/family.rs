@@ -27,7 +27,7 @@ fn program(pid: u32) -> Option<PathBuf> {
 }
 
 /// All processes below, in no order.
-fn below(root: u32) -> Vec<u32> {
+pub(crate) fn below(root: u32) -> Vec<u32> {
     let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };

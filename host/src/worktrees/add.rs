@@ -144,6 +144,7 @@ pub(crate) fn add(wish: Add, surroundings: &Surroundings) -> Result<u8, Failure>
     let remotes = here.repository.remotes().map_err(Report::new)?;
     let start = start(&wish, &here.repository, &work, &config)?;
     let wanted_branch = branch(&wish, &prompt, &config, surroundings)?;
+    let background = wish.background || (unnamed(&wish) && config.auto_name.background);
     let adding = Adding {
         wish: &wish,
         here: &here,
@@ -155,13 +156,14 @@ pub(crate) fn add(wish: Add, surroundings: &Surroundings) -> Result<u8, Failure>
         remotes: &remotes,
         start: &start,
         automatic: wish.auto_name || wish.branch.is_none(),
+        background,
     };
     let mut made: Vec<Entry> = Vec::new();
     for variant in &variants {
         let text = if several { prompt::fill(&prompt, &variant.values) } else { prompt.clone() };
         let name = format!("{wanted_branch}{}", variant.suffix);
         if wish.open_if_exists && here.all()?.iter().any(|known| known.checkout.branch.as_deref() == Some(&name)) {
-            let open = open::Open { name: Some(name), background: wish.background, ..open::Open::default() };
+            let open = open::Open { name: Some(name), background, ..open::Open::default() };
             open::open(open, surroundings)?;
             continue;
         }
@@ -186,12 +188,17 @@ pub(crate) fn add(wish: Add, surroundings: &Surroundings) -> Result<u8, Failure>
         }
         made.push(entry);
     }
+    let agents: Vec<Entry> = made.iter().filter(|entry| entry.record.agent.is_some()).cloned().collect();
+    let waited = match wish.wait && !agents.is_empty() {
+        true => talk::until_finished(&agents, None, !wish.json),
+        false => Ok(0),
+    };
     if wish.json {
+        // Last, and alone on standard output: how they are is how they ended.
         let all: Vec<Value> = made.iter().map(super::status::json_of).collect();
         crate::ui::print(&Value::Array(all).to_string());
     }
-    made.retain(|entry| entry.record.agent.is_some());
-    if wish.wait && !made.is_empty() { talk::until_finished(&made, None) } else { Ok(0) }
+    waited
 }
 
 fn usage(message: String) -> Failure {
@@ -233,6 +240,7 @@ struct Adding<'a> {
     remotes: &'a [String],
     start: &'a (String, Option<String>),
     automatic: bool,
+    background: bool,
 }
 
 impl Adding<'_> {
@@ -295,7 +303,7 @@ impl Adding<'_> {
                 hooks: !wish.no_hooks,
                 files: !wish.no_files,
                 target: Some(self.target.clone()),
-                seen: !wish.background,
+                seen: !self.background,
                 held: Cell::new(None),
                 changes: wish.with_changes.then_some(wish.untracked),
             })
@@ -379,6 +387,11 @@ fn branch(wish: &Add, prompt: &str, config: &Config, surroundings: &Surroundings
             (_, false) => autoname::branch(prompt, config, surroundings),
         },
     }
+}
+
+/// Whether the name is found here.
+fn unnamed(wish: &Add) -> bool {
+    wish.auto_name || (wish.branch.is_none() && wish.name.is_none())
 }
 
 fn variants(wish: &Add) -> Result<Vec<Variant>, String> {

@@ -109,7 +109,9 @@ impl Known {
             maker: None,
             new_branch: false,
         };
-        here.store.reserve(record)?.ok_or_else(|| Report::msg("somebody else opens it at this moment"))
+        let worktree = record.worktree.clone();
+        let made = here.store.reserve(record)?.or_else(|| here.store.find(&worktree));
+        made.ok_or_else(|| Report::msg("somebody else opens it at this moment"))
     }
 
     /// Its checkout, to work in.

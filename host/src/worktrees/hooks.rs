@@ -1,14 +1,26 @@
 //! The configured hooks: commands of the user's, or of the project's that the user confirmed, run on the host. Never for
 //! a guest (P20).
 
+use std::os::fd::AsFd as _;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 
-use color_eyre::eyre::{Result, WrapErr as _};
+use color_eyre::eyre::{Report, Result, WrapErr as _};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
+use super::wait;
 use crate::config::Config;
 use crate::error::hinted;
+use crate::runs::ProcessIdentity;
+use crate::supervisor::Interrupted;
+use crate::task::{self, Stop};
 use crate::text;
+use crate::tool::{family, pidfd_open};
 
 /// Whose configured commands to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +52,10 @@ pub(crate) struct About<'a> {
 
 /// Variables that make a guest of whoever has them: no host command gets them.
 const GUESTS: [&str; 4] = ["WM_SANDBOX_GUEST", "WM_RPC_HOST", "WM_RPC_PORT", "WM_RPC_TOKEN"];
+/// What a hook gets to end by itself after the key that has told it already.
+const HEARD: Duration = Duration::from_secs(1);
+/// And once it was asked.
+const TIDY: Duration = Duration::from_secs(3);
 
 impl Hook {
     fn key(self) -> &'static str {
@@ -55,6 +71,14 @@ impl Hook {
             Self::PostCreate => &config.post_create,
             Self::PreMerge => &config.pre_merge,
             Self::PreRemove => &config.pre_remove,
+        }
+    }
+
+    /// Which signals end it. Before a worktree goes, the terminal may go first.
+    fn ended_by(self) -> fn(Signal) -> bool {
+        match self {
+            Self::PostCreate => |_| true,
+            Self::PreMerge | Self::PreRemove => |signal| signal != Signal::SIGHUP,
         }
     }
 
@@ -82,9 +106,14 @@ impl Hook {
                     command.env_remove(&name);
                 }
             }
-            let status = command
-                .status()
-                .wrap_err_with(|| format!("'{}' of 'hook_shell' cannot be started", text::line(shell)))?;
+            let failed = || format!("'{}' of 'hook_shell' cannot be started", text::line(shell));
+            let ended =
+                task::stoppable_by(self.ended_by(), |stop| attend(command.spawn().wrap_err_with(failed)?, stop));
+            let interrupted = || format!("the hook '{}' of '{}' was ended", text::line(text), self.key());
+            let status = ended.map_err(|failure| match failure.report.downcast::<Interrupted>() {
+                Ok(signal) => Report::new(signal).wrap_err(interrupted()),
+                Err(report) => report,
+            })?;
             if !status.success() {
                 return Err(hinted(
                     format!("the hook '{}' of '{}' failed: {status}", text::line(text), self.key()),
@@ -94,4 +123,54 @@ impl Hook {
         }
         Ok(())
     }
+}
+
+/// Waits for the end of a hook. A signal ends it with all that it started.
+fn attend(mut hook: Child, stop: &Stop) -> Result<ExitStatus> {
+    let over = pidfd_open(hook.id()).wrap_err("cannot watch the hook")?;
+    loop {
+        let mut fds = [PollFd::new(over.as_fd(), PollFlags::POLLIN), PollFd::new(stop.event(), PollFlags::POLLIN)];
+        match poll(&mut fds, PollTimeout::NONE) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(e) => return Err(e).wrap_err("cannot wait for the hook"),
+        }
+        if fds[0].revents().is_some_and(|ready| !ready.is_empty()) {
+            let status = hook.wait().wrap_err("cannot wait for the hook")?;
+            // The terminal's keys tell it and us: whichever is noticed first.
+            let key = status.signal().and_then(|signal| Signal::try_from(signal).ok());
+            return match key.filter(|key| matches!(key, Signal::SIGINT | Signal::SIGQUIT)) {
+                Some(key) => Err(Interrupted(key).into()),
+                None => Ok(status),
+            };
+        }
+        if let Some(signal) = stop.signal() {
+            end(&mut hook, matches!(signal, Signal::SIGINT | Signal::SIGQUIT)).wrap_err("cannot end the hook")?;
+            return Err(Interrupted(signal).into());
+        }
+    }
+}
+
+/// Ends a hook and everything below it. It is in our process group, so that it can ask at the terminal: that group is
+/// nothing to send a signal to. `told` = by the key that ended us.
+fn end(hook: &mut Child, told: bool) -> std::io::Result<()> {
+    let all = |root| family::below(root).into_iter().chain([root]).filter_map(ProcessIdentity::of).collect::<Vec<_>>();
+    let mut known = all(hook.id());
+    let gone_within = |known: &[ProcessIdentity], time: Duration| {
+        let until = Instant::now() + time;
+        known.iter().all(|one| wait::ended(one, until.saturating_duration_since(Instant::now())))
+    };
+    let send = |known: &[ProcessIdentity], signal| {
+        for one in known.iter().filter(|one| crate::runs::alive(one)) {
+            let _gone = kill(Pid::from_raw(one.pid as i32), signal);
+        }
+    };
+    if !(told && gone_within(&known, HEARD)) {
+        known.extend(all(hook.id()));
+        send(&known, Signal::SIGTERM);
+        if !gone_within(&known, TIDY) {
+            known.extend(all(hook.id()));
+            send(&known, Signal::SIGKILL);
+        }
+    }
+    hook.wait().map(drop)
 }

@@ -156,7 +156,8 @@ fn agent_words(entry: &Entry, runs: &Runs, surroundings: &Surroundings) -> Resul
     Ok(agent_command(agent, arguments, *sandboxed, prompt.as_deref(), row, &config))
 }
 
-fn frozen(entry: &Entry) -> Result<Config> {
+/// What its panes work by.
+pub(super) fn frozen(entry: &Entry) -> Result<Config> {
     let loaded = config::load(&Sources { frozen: Some(entry.config()), ..Sources::default() })?;
     Ok(loaded.config(&[])?.clone())
 }

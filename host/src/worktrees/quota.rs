@@ -51,7 +51,9 @@ impl Quota {
         }
         let same = |other: &Parent| other.family == parent.family;
         let working = |entry: &super::record::Entry| {
-            if entry.complete() { !super::wait::finished(&entry.state()) } else { !entry.abandoned() }
+            let state = entry.state();
+            // What it says of itself does not count: it may go on after that.
+            if entry.complete() { state.running() || state.starting() } else { !entry.abandoned() }
         };
         let live = store.all().iter().filter(|e| e.record.parent.as_ref().is_some_and(same) && working(e)).count();
         if live >= self.live {
@@ -119,6 +121,11 @@ mod tests {
         store.reserve(of("/w/3", "b")).unwrap().unwrap();
         assert!(take("a", 1).unwrap_err().contains("work already"));
         first.remove().unwrap();
+        let first = store.reserve(Record { maker: None, ..of("/w/1", "a") }).unwrap().unwrap();
+        let own = ProcessIdentity::own();
+        first.change(|state| (state.process, state.status) = (Some(own), "done".into())).unwrap();
+        assert!(take("a", 1).unwrap_err().contains("work already"), "an agent that says it is done goes on");
+        first.change(|state| state.exit_code = Some(0)).unwrap();
         second.record.maker = Some(ProcessIdentity { pid: 1, start: "gone".into() });
         second.save().unwrap();
         for _ in 0..3 {

@@ -20,6 +20,7 @@ use crate::runs::{ProcessIdentity, alive, private_directory};
 const RECORD: &str = "record.json";
 const STATE: &str = "state.json";
 const LOCK: &str = "state.lock";
+const OPEN_LOCK: &str = "open.lock";
 const PROMPT: &str = "prompt";
 /// The frozen configuration, named by `config`.
 const CONFIG: &str = "config.json";
@@ -174,7 +175,9 @@ impl Store {
     }
 
     /// Takes a worktree's name; nothing where somebody has it.
-    pub(crate) fn reserve(&self, record: Record) -> io::Result<Option<Entry>> {
+    pub(crate) fn reserve(&self, mut record: Record) -> io::Result<Option<Entry>> {
+        // Joined with nothing, a path ends with a slash that shells would show.
+        record.cwd = record.cwd.components().collect();
         private_directory(&self.root)?;
         let directory = self.directory(&record.worktree);
         match fs::DirBuilder::new().mode(0o700).create(&directory) {
@@ -253,6 +256,14 @@ impl Entry {
     /// Keeps what is known now.
     pub(crate) fn save(&self) -> io::Result<()> {
         save(&self.directory, RECORD, &self.record)
+    }
+
+    /// Holds back everybody else who opens it.
+    pub(crate) fn lock(&self) -> io::Result<File> {
+        let path = self.directory.join(OPEN_LOCK);
+        let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)?;
+        file.lock()?;
+        Ok(file)
     }
 
     /// How its agent is.

@@ -13,17 +13,21 @@ use crate::config::Config;
 use crate::config::types::{Mode, Split};
 use crate::detached::Detached;
 use crate::error::hinted;
-use crate::multiplexer::{Location, Multiplexer as _, NewPane, NewWindow, Tmux, Where};
-use crate::runs;
+use crate::multiplexer::{Location, Multiplexer as _, MultiplexerError, NewPane, NewWindow, Tmux, Where};
+use crate::runs::{self, ProcessIdentity};
 use crate::surroundings::Surroundings;
 use crate::text;
 
 /// Variables that decide where the program finds its things: a multiplexer's server may have been started with others.
 const OURS: [&str; 5] = ["XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "WORKMUX_PLUGIN_PATH"];
+/// What tmux says where a session's name is taken.
+const DUPLICATE: &str = "duplicate session";
 /// What a window's processes get to end.
 const CLOSING: Duration = Duration::from_secs(10);
 /// And to begin.
 const OPENING: Duration = Duration::from_secs(10);
+/// An agent that ends within this has not begun at all: its program is not there, or its sandbox cannot be had.
+const AT_ONCE: Duration = Duration::from_millis(400);
 
 /// Where windows are opened.
 #[derive(Debug, Clone)]
@@ -114,8 +118,20 @@ pub(crate) fn open(
 
 /// Who waits for an agent, or tells it something, right after this must not take it for one that has ended.
 fn await_agent(entry: &Entry) {
-    if leading(&entry.record.windows).is_some() && !super::wait::begun(entry, OPENING) {
-        crate::ui::warning(&format!("the agent of '{}' does not begin", entry.record.handle));
+    if leading(&entry.record.windows).is_none() {
+        return;
+    }
+    let name = text::line(&entry.record.handle);
+    if !super::wait::until(entry, OPENING, |state| state.process.is_some()) {
+        crate::ui::warning(&format!("the agent of '{name}' does not begin"));
+        return;
+    }
+    super::wait::until(entry, AT_ONCE, |state| state.exit_code.is_some() || !state.status.is_empty());
+    if let Some(code) = entry.state().exit_code.filter(|code| *code != 0) {
+        crate::ui::warning(&format!(
+            "the agent of '{name}' ended at once with {code}; see why: workmux capture {name}, and start it again: \
+             workmux open {name}"
+        ));
     }
 }
 
@@ -145,7 +161,7 @@ fn in_windows(
             }
             (Target::Background, ..) => return Err(Report::msg("there is no multiplexer")),
         };
-        let window = NewWindow {
+        let mut window = NewWindow {
             // Of a project's: tmux expands formats in it.
             name: plan.name.as_deref().filter(|_| w > 0).and_then(text::title).unwrap_or_else(|| name.to_owned()),
             token: record.id.clone(),
@@ -154,7 +170,20 @@ fn in_windows(
             env: env.clone(),
             command: command(0),
         };
-        let first = multiplexer.open(&window)?;
+        let first = match multiplexer.open(&window) {
+            Err(MultiplexerError::Refused { message, .. })
+                if window.place == Where::Session && message.contains(DUPLICATE) =>
+            {
+                window.name = format!("{name}-{}", project(&record.repository));
+                crate::ui::note(&format!(
+                    "there is a session '{}' already: this one is '{}'",
+                    text::line(name),
+                    text::line(&window.name)
+                ));
+                multiplexer.open(&window)?
+            }
+            opened => opened?,
+        };
         opened.push(first.window);
         session = Some(first.session);
         let mut panes = vec![first.pane];
@@ -179,6 +208,12 @@ fn in_windows(
         }
     }
     Ok(leading_pane)
+}
+
+/// The project of a repository, as part of a name.
+fn project(common_dir: &Path) -> String {
+    let main = common_dir.parent().filter(|_| common_dir.ends_with(".git")).unwrap_or(common_dir);
+    text::slug(&super::names::project(main))
 }
 
 /// The words of a pane; nothing where the multiplexer's own shell is meant.
@@ -268,7 +303,7 @@ pub(crate) fn shown(entries: &[Entry]) -> Vec<bool> {
 pub(crate) fn close(entry: &Entry) -> Result<bool> {
     let state = entry.state();
     // A shell that has taken its place ends when it likes.
-    let agent = state.process.clone().filter(|_| state.running());
+    let mut working: Vec<ProcessIdentity> = state.process.clone().filter(|_| state.running()).into_iter().collect();
     let closed = match find(entry) {
         None => false,
         Some(Shows::Background(terminal)) => {
@@ -276,21 +311,29 @@ pub(crate) fn close(entry: &Entry) -> Result<bool> {
             true
         }
         Some(Shows::Windows(tmux, windows)) => {
+            working.extend(sandboxes(entry, &tmux, &windows));
             for window in windows {
                 tmux.close(&window).wrap_err("its window could not be closed")?;
             }
             true
         }
     };
-    if let Some(agent) = agent
-        && !super::wait::ended(&agent, CLOSING)
-    {
+    for process in working.iter().filter(|process| !super::wait::ended(process, CLOSING)) {
         return Err(hinted(
-            format!("the agent of '{}' (process {}) does not end", entry.record.handle, agent.pid),
-            format!("look at it, or end it: kill -9 {}", agent.pid),
+            format!("the agent of '{}' (process {}) does not end", text::line(&entry.record.handle), process.pid),
+            format!("look at it, or end it: kill -9 {}", process.pid),
         ));
     }
     Ok(closed)
+}
+
+/// The supervisors of the sandboxes in these windows: one that still brings commits over keeps the worktree in use.
+fn sandboxes(entry: &Entry, tmux: &Tmux, windows: &[String]) -> Vec<ProcessIdentity> {
+    let Some(state) = entry.directory.ancestors().nth(2) else { return Vec::new() };
+    let panes: Vec<u32> = windows.iter().flat_map(|window| tmux.processes(window).unwrap_or_default()).collect();
+    let live = runs::live(state).into_iter().map(|(_, run)| run);
+    let own = live.filter(|run| run.worktree == entry.record.worktree && panes.contains(&run.supervisor.pid));
+    own.map(|run| run.supervisor).collect()
 }
 
 /// The directory of the run that a worktree's agent works in, where it is in a sandbox and alive.

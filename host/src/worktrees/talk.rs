@@ -132,20 +132,20 @@ pub(crate) fn wait(names: &[String], timeout: Option<u64>, surroundings: &Surrou
         let entry = known.entry.filter(|entry| entry.state().since > 0);
         entries.push(entry.ok_or_else(|| nobody(name))?);
     }
-    until_finished(&entries, timeout.map(Duration::from_secs))
+    until_finished(&entries, timeout.map(Duration::from_secs), true)
 }
 
-/// Waits, says who needs the user meanwhile, and how each ended.
-pub(crate) fn until_finished(entries: &[Entry], within: Option<Duration>) -> Result<u8, Failure> {
-    let mut told = vec![false; entries.len()];
+/// Waits, says who needs the user meanwhile, and how each ended if that is to be `told`.
+pub(crate) fn until_finished(entries: &[Entry], within: Option<Duration>, told: bool) -> Result<u8, Failure> {
+    let mut called = vec![false; entries.len()];
     let mut tell = |states: &[State]| {
-        for ((entry, state), told) in entries.iter().zip(states).zip(&mut told) {
+        for ((entry, state), called) in entries.iter().zip(states).zip(&mut called) {
             let waits = state.status == "waiting" && state.running();
-            if waits && !*told {
+            if waits && !*called {
                 let name = text::line(&entry.record.handle);
                 crate::ui::note(&format!("'{name}' waits for you: workmux open {name}"));
             }
-            *told = waits;
+            *called = waits;
         }
     };
     let waited = task::stoppable(|stop| {
@@ -156,7 +156,9 @@ pub(crate) fn until_finished(entries: &[Entry], within: Option<Duration>) -> Res
     let (mut wrong, mut silent) = (Vec::new(), false);
     for (entry, state) in entries.iter().zip(&waited.states) {
         let name = text::line(&entry.record.handle);
-        crate::ui::print(&format!("{name}: {}", status::in_words(state)));
+        if told {
+            crate::ui::print(&format!("{name}: {}", status::in_words(state)));
+        }
         if !status::succeeded(state) {
             silent |= state.running() && state.status.is_empty();
             wrong.push(name);
@@ -168,7 +170,10 @@ pub(crate) fn until_finished(entries: &[Entry], within: Option<Duration>) -> Res
     let failed = format!("not done: {}", wrong.join(", "));
     let failed = match (waited.all, silent) {
         (true, _) => Report::msg(failed),
-        (false, true) => hinted(failed, "an agent that does not report its status is never done: workmux setup"),
+        (false, true) => {
+            hinted("the time is over", "an agent that does not report its status is never done: workmux setup")
+                .wrap_err(failed)
+        }
         (false, false) => Report::msg("the time is over").wrap_err(failed),
     };
     Err(failed.into())

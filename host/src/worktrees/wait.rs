@@ -77,14 +77,14 @@ pub(crate) fn all(
     }
 }
 
-/// Waits until the process in a worktree's leading pane has said that it is there; false when the time is over.
-pub(crate) fn begun(entry: &Entry, within: Duration) -> bool {
+/// Waits until the agent of a worktree is so; false when the time is over.
+pub(crate) fn until(entry: &Entry, within: Duration, so: impl Fn(&State) -> bool) -> bool {
     let until = Instant::now() + within;
     let Ok(changes) = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK) else { return false };
     let _gone = changes.add_watch(&entry.directory, AddWatchFlags::IN_MOVED_TO);
     loop {
         while changes.read_events().is_ok_and(|events| !events.is_empty()) {}
-        if entry.state().process.is_some() {
+        if so(&entry.state()) {
             return true;
         }
         let left = until.saturating_duration_since(Instant::now());

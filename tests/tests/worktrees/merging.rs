@@ -47,13 +47,15 @@ fn each_way_makes_the_history_it_should() {
     let tree = worked(&world, "e");
     commit_in(&world, &tree, "e2", "x", "more e");
     merge(&["e", "--squash"]);
-    let message = world.git(&main, &["log", "-1", "--format=%B/%P"]).ok().stdout;
-    assert!(message.starts_with("e\n\n* e\n* more e\n") && message.trim_end().matches(' ').count() == 2, "{message}");
-    // Nothing to merge is done at once.
+    let commit = world.git(&main, &["log", "-1", "--format=%B/%P"]).ok().stdout;
+    let (message, parents) = commit.split_once('/').unwrap();
+    assert_eq!((message, parents.trim_end().matches(' ').count()), ("e\n\n* e\n* more e\n", 0), "{commit}");
+    // Nothing to merge takes nothing away.
     world.add(&["f"]).run().ok();
-    merge(&["f"]).says("✓ Nothing to merge: 'main' has all of 'f'");
+    merge(&["f"]).says("✓ Nothing to merge: 'main' has all of 'f'").says("Kept worktree 'f'");
+    assert!(world.tree("f").exists());
     assert_eq!(world.git(&main, &["status", "--porcelain"]).ok().stdout, "");
-    std::fs::remove_dir(world.home().join("project__worktrees")).unwrap();
+    world.workmux(&["remove", "--all", "--force"]).run().ok().says("✓ Removed worktree 'f' and branch 'f'");
     world.assert_nothing_made();
 }
 
@@ -195,13 +197,14 @@ fn a_worktree_can_be_merged_from_inside() {
     let run = world.workmux(&["merge"]).dir(&tree).run().ok();
     run.warns(&format!("this directory is gone: cd {}", world.main().display()));
     let tmux = world.tmux();
-    for (name, command) in [("merged", "workmux merge"), ("removed", "workmux remove -f"), ("closed", "workmux close")]
-    {
+    // A login's shell in a pane has a search path of its own.
+    let program = world.given().program.display();
+    for (name, command) in [("merged", "merge"), ("removed", "remove -f"), ("closed", "close")] {
         world.add(&[name]).envs(tmux.variables("test:window")).run().ok();
         let tree = world.tree(name);
         commit_in(&world, &tree, name, "x", name);
         // It closes the window that it is typed in, and comes to its end all the same.
-        tmux.type_line(&format!("test:wm-{name}.1"), command);
+        tmux.type_line(&format!("test:wm-{name}.1"), &format!("{program} {command}"));
         workmux_tests::wait_until(&format!("the end of {command}"), || {
             tmux.windows() == ["window"] && (name == "closed" || world.records().is_empty())
         });

@@ -27,7 +27,7 @@ fn panes_are_divided_focused_and_zoomed() {
     add(&world, &tmux, &["one", "-b"]).run().ok();
     let shape = "#{pane_left},#{pane_top} #{pane_width}x#{pane_height} #{pane_active}";
     // Tmux counts panes from left to right.
-    assert_eq!(panes(&tmux, "test:wm-one", shape), ["0,0 89x23 0", "0,24 89x5 1", "90,0 30x29 0"]);
+    assert_eq!(panes(&tmux, "test:wm-one", shape), ["0,0 89x24 0", "0,25 89x5 1", "90,0 30x30 0"]);
     add(&world, &tmux, &["two", "-b", "--layout", "zoomed"]).run().ok();
     assert_eq!(panes(&tmux, "test:wm-two", "#{pane_active} #{window_zoomed_flag}"), ["0 1", "1 1"]);
 
@@ -217,4 +217,37 @@ fn panes_start_in_the_directory_of_the_projects_file() {
     add(&world, &tmux, &["old", "-b"]).dir(&app).run().ok();
     let root = world.tree("app-old");
     assert_eq!(panes(&tmux, "test:wm-app-old", "#{pane_start_path}"), [root.to_str().unwrap(); 2]);
+}
+
+#[test]
+fn a_session_whose_name_is_taken_is_called_after_the_project_as_well() {
+    require_engine!("tmux");
+    let world = world();
+    let tmux = world.tmux();
+    tmux.ask(&["new-session", "-d", "-s", "wm-topic", "cat"]);
+    world.user_config("mode: session\n");
+    let said = add(&world, &tmux, &["topic", "-b"]).run().ok();
+    said.warns("there is a session 'wm-topic' already: this one is 'wm-topic-project'");
+    let sessions = || tmux.ask(&["list-sessions", "-F", "#{session_name}"]);
+    assert_eq!(sessions(), "test\nwm-topic\nwm-topic-project");
+    world.workmux(&["remove", "topic"]).run().ok();
+    assert_eq!(sessions(), "test\nwm-topic");
+}
+
+#[test]
+fn what_is_named_here_may_stay_in_the_background() {
+    require_engine!("tmux");
+    let world = world();
+    let tmux = world.tmux();
+    let current = || tmux.ask(&["display-message", "-p", "-t", "test", "#{window_name}"]);
+    world.user_config("auto_name: { background: true }\n");
+    add(&world, &tmux, &["-p", "fix: the login"]).run().ok();
+    add(&world, &tmux, &["ignored", "-A", "-p", "mend: the header"]).run().ok();
+    assert_eq!(tmux.windows(), ["window", "wm-mend-header", "wm-fix-login"]);
+    assert_eq!(current(), "window");
+    add(&world, &tmux, &["topic", "-p", "true"]).run().ok();
+    assert_eq!(current(), "wm-topic");
+    world.user_config("");
+    add(&world, &tmux, &["-p", "echo: the footer"]).run().ok();
+    assert_eq!(current(), "wm-echo-footer");
 }

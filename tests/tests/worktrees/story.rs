@@ -32,7 +32,6 @@ fn in_tmux_an_agent_is_told_waited_for_and_merged() {
     assert_eq!(world.log("main"), "two one first");
     assert_eq!(tmux.windows(), ["window"]);
     assert!(!world.tree("topic").exists());
-    std::fs::remove_dir(world.home().join("project__worktrees")).expect("it is empty");
     world.assert_nothing_made();
 }
 
@@ -40,7 +39,7 @@ fn in_the_background_an_agent_is_told_waited_for_and_merged(on: Sandbox) {
     let world = World::with_agent(on);
     let prompt = format!("{}; workmux set-window-status waiting", commit("one"));
     let made = world.add(&["topic", "-S", "-p", &prompt]).run().ok();
-    made.says("✓ Created worktree 'topic' in the background (see it: workmux open topic)");
+    made.says("✓ Created worktree 'topic' in the background (see its terminal: workmux open topic)");
     world.wait_for_status("topic", "waiting");
     world.wait_for_log("topic", "one first");
     let seen = world.workmux(&["capture", "topic"]).run().ok();
@@ -54,7 +53,6 @@ fn in_the_background_an_agent_is_told_waited_for_and_merged(on: Sandbox) {
 
     assert_eq!(world.log("main"), "two one first");
     assert!(!world.tree("topic").exists());
-    std::fs::remove_dir(world.home().join("project__worktrees")).expect("it is empty");
     world.assert_nothing_made();
     wait_until("its background terminal to be gone", || world.residue().is_empty());
 }

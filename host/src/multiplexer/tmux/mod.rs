@@ -179,8 +179,13 @@ impl Multiplexer for Tmux {
         windows::windows(self)
     }
 
+    fn processes(&self, window: &str) -> Result<Vec<u32>, MultiplexerError> {
+        let said = self.batch().add(["list-panes", "-t", window, "-F", "#{pane_pid}"]).run()?;
+        Ok(said.lines().filter_map(|line| line.parse().ok()).collect())
+    }
+
     fn paste(&self, pane: &Pane, text: &str) -> Result<(), MultiplexerError> {
-        windows::paste(self.ours(pane)?, pane, text)
+        windows::paste(self, pane, text)
     }
 
     fn capture(&self, pane: &Pane, lines: u32) -> Result<String, MultiplexerError> {

@@ -122,3 +122,35 @@ fn a_text_is_pasted_and_read_back() {
     tmux.focus(&below, true).unwrap();
     assert_eq!(server.value(&below, "#{pane_active} #{window_zoomed_flag}"), "1 1");
 }
+
+#[test]
+fn texts_that_are_pasted_at_once_keep_apart() {
+    let server = Server::start();
+    let dir = tempfile::tempdir().unwrap();
+    let tmux = tmux(&server);
+    let opened: Vec<Opened> = (0..4)
+        .map(|n| tmux.open(&window(&format!("wm-{n}"), dir.path(), &["sh", "-c", "stty -echo; exec cat"])).unwrap())
+        .collect();
+    std::thread::scope(|scope| {
+        for (n, window) in opened.iter().enumerate() {
+            let tmux = &tmux;
+            scope.spawn(move || {
+                let pane = tmux.pane(&window.pane).unwrap();
+                for _ in 0..5 {
+                    tmux.paste(&pane, &format!("for {n}")).unwrap();
+                }
+            });
+        }
+    });
+    for (n, window) in opened.iter().enumerate() {
+        let pane = tmux.pane(&window.pane).unwrap();
+        let of = |line: &str| line == format!("for {n}");
+        until(|| tmux.capture(&pane, 20).unwrap().lines().filter(|line| of(line)).count() >= 5, "all of them");
+        assert!(tmux.capture(&pane, 20).unwrap().lines().all(of));
+    }
+    assert_eq!(server.tmux(&["list-buffers"]), "");
+    let pane = tmux.pane(&opened[0].pane).unwrap();
+    tmux.close(&opened[0].window).unwrap();
+    assert!(tmux.paste(&pane, "nobody's").is_err());
+    assert_eq!(server.tmux(&["list-buffers"]), "");
+}

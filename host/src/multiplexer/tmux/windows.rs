@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::command::Batch;
 use super::{TOKEN, Tmux};
@@ -11,8 +12,8 @@ use crate::multiplexer::{Command, MultiplexerError, NewPane, NewWindow, Opened, 
 
 /// What tmux prints of a window it opened.
 const OPENED: &str = "#{window_id} #{pane_id} #{session_id}";
-/// What a paste lies in on its way.
-const BUFFER: &str = "workmux-paste";
+/// How many texts this process has pasted.
+static PASTED: AtomicU64 = AtomicU64::new(0);
 
 pub(super) fn open(tmux: &Tmux, window: &NewWindow) -> Result<Opened, MultiplexerError> {
     let mut words: Vec<OsString> = Vec::new();
@@ -93,14 +94,20 @@ pub(super) fn windows(tmux: &Tmux) -> Result<Vec<(String, String)>, MultiplexerE
     Ok(ours.map(|(token, window)| (token.to_owned(), window.to_owned())).collect())
 }
 
-pub(super) fn paste(batch: Batch, pane: &Pane, text: &str) -> Result<(), MultiplexerError> {
-    batch
-        .add(["load-buffer", "-b", BUFFER, "-"])
-        .add(["paste-buffer", "-p", "-d", "-b", BUFFER, "-t", &pane.id])
+pub(super) fn paste(tmux: &Tmux, pane: &Pane, text: &str) -> Result<(), MultiplexerError> {
+    // A name of its own for each: who pastes at the same moment has another text.
+    let buffer = format!("workmux-{}-{}", std::process::id(), PASTED.fetch_add(1, Ordering::Relaxed));
+    let pasted = tmux
+        .ours(pane)?
+        .add(["load-buffer", "-b", &buffer, "-"])
+        .add(["paste-buffer", "-p", "-d", "-b", &buffer, "-t", &pane.id])
         .add(["send-keys", "-t", &pane.id, "Enter"])
         .input(text.as_bytes())
-        .run()
-        .map(drop)
+        .run();
+    if pasted.is_err() {
+        let _not_there = tmux.batch().add(["delete-buffer", "-b", &buffer]).run();
+    }
+    pasted.map(drop)
 }
 
 pub(super) fn capture(batch: Batch, pane: &Pane, lines: u32) -> Result<String, MultiplexerError> {
