@@ -7,6 +7,7 @@
 use std::path::Path;
 
 use color_eyre::eyre::{Report, Result, WrapErr as _};
+use nix::sys::signal::Signal;
 
 use super::carry::Move;
 use super::changes::{Behalf, Way, Work};
@@ -63,20 +64,24 @@ pub(crate) fn merge(wish: &Merge, surroundings: &Surroundings) -> Result<u8, Fai
         Some(into) => into.clone(),
         None => target(&known, &here, &config)?,
     };
-    let lines = crate::task::stoppable(|stop| {
-        let merging = Merging {
-            here: &here,
-            known: &known,
-            repository: &repository,
-            into: &into,
-            config: &config,
-            behalf: Behalf::User,
-            hooks: !wish.no_hooks,
-            wish,
-            stop: &|| stop.check(),
-        };
-        merging.run(surroundings)
-    })?;
+    // Its own terminal may be what goes with the worktree.
+    let lines = crate::task::stoppable_by(
+        |signal| signal != Signal::SIGHUP,
+        |stop| {
+            let merging = Merging {
+                here: &here,
+                known: &known,
+                repository: &repository,
+                into: &into,
+                config: &config,
+                behalf: Behalf::User,
+                hooks: !wish.no_hooks,
+                wish,
+                stop: &|| stop.check(),
+            };
+            merging.run(surroundings)
+        },
+    )?;
     for line in lines {
         crate::ui::print(&line);
     }
