@@ -110,9 +110,12 @@ fn p77_floods_are_cut() {
     for wish in ["flood@prepare", "notes", "flood@settings", "tool-many@prepare"] {
         let finished = sin(&world, wish);
         world.workmux(&["sandbox", "shell", "--", "true"]).run().ok();
-        // Some lines a second may come through; what a flood says, and how long its lines are, is cut.
+        // Of a hundred thousand some a second may come through; what a flood says, and how long its lines are, is cut.
         let (lines, longest) = (finished.stderr.lines().count(), finished.stderr.lines().map(str::len).max());
-        assert!(lines < 1000 && longest.is_some_and(|n| n < 2000), "{wish}: {lines} lines, the longest of {longest:?}");
+        assert!(
+            lines < 10_000 && longest.is_some_and(|n| n < 2000),
+            "{wish}: {lines} lines, the longest of {longest:?}"
+        );
         assert!(!finished.stderr.contains(|c: char| c.is_control() && c != '\n'), "{wish}");
     }
 }

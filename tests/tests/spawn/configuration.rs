@@ -91,7 +91,7 @@ fn p31_an_agent_in_a_sandbox_starts_agents_in_sandboxes_and_nothing_on_the_host(
         assert_eq!(panes.lines().count(), 1);
     }
     child.does("echo x > x; git add x; git commit -qm x");
-    let said = own.does("workmux merge grand; workmux merge child");
+    let said = own.does("workmux merge grand --cleanup; workmux merge child");
     assert_eq!(said.matches("✓ Removed worktree").count(), 2, "{said}");
     for place in places {
         assert!(!canary(place).exists(), "{place}");

@@ -94,13 +94,13 @@ fn p39_one_request_on_two_connections_makes_one_child(on: Sandbox) {
 }
 
 #[test]
-fn p38_a_host_that_was_killed_half_way_is_tidied_up_after() {
+fn p38_a_child_that_was_merged_leaves_nothing() {
     require_engine!("bubblewrap");
     let world = scene(Sandbox::Bubblewrap);
     let _witness = Witness(&world);
     let topic = world.worktree("topic");
     world.git(&world.main(), &["config", "core.precomposeunicode", "false"]).ok();
     let before = settled(&world);
-    guest(&world, "workmux add kid -p :; workmux wait kid; workmux merge kid").dir(&topic).run().ok();
+    guest(&world, "workmux add kid -p :; workmux wait kid; workmux merge kid --cleanup").dir(&topic).run().ok();
     assert_eq!(settled(&world), before);
 }

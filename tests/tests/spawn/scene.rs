@@ -44,7 +44,9 @@ pub(crate) fn scene(on: Sandbox) -> World {
 pub(crate) fn scene_with(on: Sandbox, sandbox: &str, rest: &str) -> World {
     let world = World::on(on);
     let comma = if sandbox.is_empty() { "" } else { ", " };
-    world.user_config(&(on.configuration(&format!("network: {{ policy: deny }}{comma}{sandbox}"), "") + rest));
+    // One that talks over TCP needs it.
+    let policy = if on == Sandbox::DockerTcp { "allow" } else { "deny" };
+    world.user_config(&(on.configuration(&format!("network: {{ policy: {policy} }}{comma}{sandbox}"), "") + rest));
     // What puppets and tests put beside the work.
     world.write(world.main().join(".gitignore"), "/.ask\n/.said*\n*.ignored\n");
     world.git(&world.main(), &["add", ".gitignore"]).ok();

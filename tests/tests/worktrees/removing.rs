@@ -117,9 +117,10 @@ fn who_started_the_removed_ones_agents_has_them_now() {
     let asks = |name: &str, then: &str| format!("workmux add {name} -p {}; sleep 100000", workmux_tests::quoted(then));
     let grandchild = asks("grandchild", "workmux set-window-status done; sleep 100000");
     world.add(&["top", "-S", "-b", "-p", &asks("child", &grandchild)]).run().ok();
-    wait_until("the grandchild", || world.branches().contains(&"grandchild".to_owned()));
+    wait_until("the grandchild", || world.tree("grandchild").join(".git").exists());
     world.wait_for_status("grandchild", "done");
-    world.workmux(&["remove", "child", "--force"]).run().ok();
+    // It may still be being made: its own agent was quicker.
+    wait_until("the child to go", || world.workmux(&["remove", "child", "--force"]).run().code == Some(0));
     assert_eq!(world.agent_of("grandchild")["parent"], "top");
     world.workmux(&["remove", "--all", "--force"]).run().ok();
     world.assert_nothing_made();
