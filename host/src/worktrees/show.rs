@@ -318,7 +318,7 @@ pub(crate) fn close(entry: &Entry) -> Result<bool> {
             true
         }
     };
-    for process in working.iter().filter(|process| !super::wait::ended(process, CLOSING)) {
+    if let Some(process) = working.iter().find(|process| !super::wait::ended(process, CLOSING)) {
         return Err(hinted(
             format!("the agent of '{}' (process {}) does not end", text::line(&entry.record.handle), process.pid),
             format!("look at it, or end it: kill -9 {}", process.pid),

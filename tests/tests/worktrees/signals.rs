@@ -17,7 +17,7 @@ fn endless(file: &Path) -> String {
 /// The processes of a hook that runs.
 fn processes(file: &Path) -> Vec<PathBuf> {
     let said = wait_for("a hook to run", || fs::read_to_string(file).ok());
-    fs::remove_file(file).unwrap();
+    fs::remove_file(file).expect("it was there");
     let all: Vec<PathBuf> = said.split_whitespace().map(|pid| Path::new("/proc").join(pid)).collect();
     assert!(all.len() == 2 && all.iter().all(|process| process.exists()), "{all:?}");
     all
