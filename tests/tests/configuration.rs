@@ -100,10 +100,10 @@ fn p26_what_a_guest_writes_into_its_project_changes_nothing_of_its_run() {
     world.project_config("sandbox: { network: { policy: deny } }\n");
     let script = "printf 'sandbox: { network: { policy: allow } }\\nstatus_icons: { working: EVIL, done: EVIL }\\n\
                   status_format: false\\n' > .workmux.yaml; cp .workmux.yaml .workmux.yml; \
-                  workmux set-window-status working && tail -n +3 /proc/net/dev | cut -d: -f1";
+                  workmux set-window-status done && tail -n +3 /proc/net/dev | cut -d: -f1";
     let run = world.agent(&["sh", "-c", script]).envs(tmux.variables("test")).run().ok();
     assert_eq!(run.stdout.trim(), "lo");
-    assert_eq!(tmux.window_option("test", "@workmux_status"), "🤖");
+    assert_eq!(tmux.window_option("test", "@workmux_status"), "✅");
     let format = tmux.window_option("test", "window-status-format");
     assert!(format.contains("@workmux_status"), "{format}");
 }
