@@ -1,6 +1,8 @@
 //! Runs asynchronous work from a command that is not a session.
 
+use std::cell::RefCell;
 use std::os::fd::{AsFd as _, BorrowedFd};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use color_eyre::eyre::{Report, Result, WrapErr as _};
@@ -49,6 +51,11 @@ pub(crate) fn outlast_terminal() -> Result<()> {
     run(async { signal(SignalKind::hangup()).map(drop).wrap_err("cannot listen for signals") })
 }
 
+thread_local! {
+    /// What ends the work that this thread is at.
+    static OUTER: RefCell<Option<Arc<Stop>>> = const { RefCell::new(None) };
+}
+
 /// Whether a signal came that asks for the end.
 pub(crate) struct Stop {
     came: AtomicU8,
@@ -84,17 +91,21 @@ pub(crate) fn stoppable<T>(work: impl FnOnce(&Stop) -> Result<T>) -> Result<T, F
     stoppable_by(|_| true, work)
 }
 
-/// As [`stoppable`], by those signals only.
+/// As [`stoppable`], by those signals only. Inside other such work of this thread what ends that ends this: two that listen
+/// would each stop the process where the terminal's key asks for it.
 ///
 /// # Errors
 /// Its own, or there is no runtime.
 pub(crate) fn stoppable_by<T>(ends: fn(Signal) -> bool, work: impl FnOnce(&Stop) -> Result<T>) -> Result<T, Failure> {
+    if let Some(outer) = OUTER.with_borrow(Clone::clone) {
+        return Ok(work(&outer)?);
+    }
     let event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK).map_err(Report::new)?;
-    let stop = Stop { came: AtomicU8::new(0), event };
+    let stop = Arc::new(Stop { came: AtomicU8::new(0), event });
     let (done, mut over) = tokio::sync::oneshot::channel::<()>();
     let (ready, begun) = std::sync::mpsc::channel();
     let outcome = std::thread::scope(|scope| {
-        let stop = &stop;
+        let stop: &Arc<Stop> = &stop;
         scope.spawn(move || {
             let listening = run(async {
                 let mut signals = Signals::install().wrap_err("cannot listen for signals")?;
@@ -113,7 +124,9 @@ pub(crate) fn stoppable_by<T>(ends: fn(Signal) -> bool, work: impl FnOnce(&Stop)
             }
         });
         begun.recv().wrap_err("cannot listen for signals")??;
+        OUTER.set(Some(stop.clone()));
         let outcome = work(stop);
+        OUTER.set(None);
         drop(done);
         outcome
     });

@@ -214,6 +214,7 @@ mod tests {
         assert_eq!(prompt(&["x", "--prompt="]), Prompt::Text(String::new()));
         assert_eq!(prompt(&["x", "-P", "a b"]), Prompt::File("a b".into()));
         assert_eq!(prompt(&["-Ae"]), Prompt::Editor);
+        assert_eq!(parsed(&["-p", "only a prompt"]).unwrap().branch, None);
         let all = parsed(&["-A", "-b", "-S", "--no-hooks", "feature"]).unwrap();
         assert_eq!(
             all,

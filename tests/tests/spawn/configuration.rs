@@ -82,7 +82,8 @@ fn p31_an_agent_in_a_sandbox_starts_agents_in_sandboxes_and_nothing_on_the_host(
     let child = own.add(&world, "child");
     let touch = format!("touch {} 2>/dev/null; echo \"<$WM_SANDBOX_GUEST>\"", canary("guest").display());
     assert_eq!(child.does(&touch), "<1>\n");
-    assert_eq!(child.add(&world, "grand").does(&touch), "<1>\n");
+    let grand = child.add(&world, "grand");
+    assert_eq!(grand.does(&touch), "<1>\n");
     for handle in ["child", "grand"] {
         let kept = json(&world, record(&world, handle).join("record.json"));
         assert_eq!(kept["sandboxed"], true);
@@ -90,8 +91,10 @@ fn p31_an_agent_in_a_sandbox_starts_agents_in_sandboxes_and_nothing_on_the_host(
         let panes = tmux.ask(&["list-panes", "-t", &format!("test:=wm-{handle}"), "-F", "#{pane_id}"]);
         assert_eq!(panes.lines().count(), 1);
     }
-    child.does("echo x > x; git add x; git commit -qm x");
-    let said = own.does("workmux merge grand --cleanup; workmux merge child");
+    for (agent, file) in [(&child, "x"), (&grand, "y")] {
+        agent.does(&format!("echo {file} > {file}; git add {file}; git commit -qm {file}"));
+    }
+    let said = own.does("workmux merge grand; workmux merge child");
     assert_eq!(said.matches("✓ Removed worktree").count(), 2, "{said}");
     for place in places {
         assert!(!canary(place).exists(), "{place}");

@@ -101,6 +101,7 @@ fn p38_a_child_that_was_merged_leaves_nothing() {
     let topic = world.worktree("topic");
     world.git(&world.main(), &["config", "core.precomposeunicode", "false"]).ok();
     let before = settled(&world);
-    guest(&world, "workmux add kid -p :; workmux wait kid; workmux merge kid --cleanup").dir(&topic).run().ok();
+    let script = "workmux add kid -p 'git commit --allow-empty -qm work'; workmux wait kid; workmux merge kid";
+    guest(&world, script).dir(&topic).run().ok();
     assert_eq!(settled(&world), before);
 }

@@ -17,7 +17,7 @@ fn endless(file: &Path) -> String {
 /// The processes of a hook that runs.
 fn processes(file: &Path) -> Vec<PathBuf> {
     let said = wait_for("a hook to run", || fs::read_to_string(file).ok());
-    fs::remove_file(file).expect("it is there");
+    fs::remove_file(file).expect("it was there");
     let all: Vec<PathBuf> = said.split_whitespace().map(|pid| Path::new("/proc").join(pid)).collect();
     assert!(all.len() == 2 && all.iter().all(|process| process.exists()), "{all:?}");
     all
@@ -37,6 +37,17 @@ fn p38_a_signal_ends_a_hook_with_all_that_it_started() {
         wait_until("the hook to be gone", || gone(&hook));
         world.assert_nothing_made();
     }
+    // Stopped and continued once, it goes on.
+    let adding = world.add(&["topic"]).start();
+    let hook = processes(&file);
+    adding.signal(Signal::SIGTSTP);
+    let stat = Path::new("/proc").join(adding.pid().to_string()).join("stat");
+    wait_until("it to be stopped", || fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") T ")));
+    adding.signal(Signal::SIGCONT);
+    adding.signal(Signal::SIGTERM);
+    adding.wait().code(143);
+    wait_until("the hook to be gone", || gone(&hook));
+    world.assert_nothing_made();
     // The key reaches the hook and us.
     let mut pty = world.pty(&["add", "topic"]);
     let hook = processes(&file);
