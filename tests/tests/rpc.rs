@@ -90,7 +90,14 @@ fn the_guests_own_words_reach_the_window() {
     require_engine!("tmux");
     let world = World::bubblewrap();
     let tmux = world.tmux();
-    for (status, icon) in [("working", "🤖"), ("waiting", "💬"), ("done", "✅"), ("clear", "")] {
+    // At the end of a run nobody works any more; what is to be seen stays.
+    let working = world.waiting_as(&world.main(), "true", |script| {
+        let script = format!("workmux set-window-status working; {script}");
+        world.agent(&["sh", "-c", &script]).envs(tmux.variables("test"))
+    });
+    assert_eq!(tmux.window_option("test", "@workmux_status"), "🤖");
+    working.go_on().wait().ok();
+    for (status, icon) in [("working", ""), ("waiting", "💬"), ("done", "✅"), ("clear", "")] {
         agent(&world, &tmux, &format!("workmux set-window-status {status}")).ok();
         assert_eq!(tmux.window_option("test", "@workmux_status"), icon, "{status}");
     }
@@ -99,10 +106,10 @@ fn the_guests_own_words_reach_the_window() {
     assert_eq!(tmux.windows(), ["a title"]);
     agent(&world, &tmux, "workmux set-window-status nonsense").code(2);
     // A hook hands its object over on standard input.
-    agent(&world, &tmux, "echo '{\"prompt\":\"x\"}' | workmux set-window-status working").ok();
-    assert_eq!(tmux.window_option("test", "@workmux_status"), "🤖");
+    agent(&world, &tmux, "echo '{\"prompt\":\"x\"}' | workmux set-window-status waiting").ok();
+    assert_eq!(tmux.window_option("test", "@workmux_status"), "💬");
     agent(&world, &tmux, "WORKMUX_DISABLE_SET_WINDOW_STATUS=1 workmux set-window-status done").ok();
-    assert_eq!(tmux.window_option("test", "@workmux_status"), "🤖");
+    assert_eq!(tmux.window_option("test", "@workmux_status"), "💬");
     world.assert_clean();
 }
 
@@ -212,7 +219,7 @@ fn p54_only_the_runs_own_window_changes() {
     let world = World::bubblewrap();
     let tmux = world.tmux();
     tmux.ask(&["new-window", "-d", "-n", "other", "sleep 600"]);
-    agent(&world, &tmux, "workmux set-window-status working; workmux set-title mine").ok();
+    agent(&world, &tmux, "workmux set-window-status waiting; workmux set-title mine").ok();
     assert_eq!(tmux.windows(), ["mine", "other"]);
     assert_eq!(tmux.window_option("test:1", "@workmux_status"), "");
     // The pane is gone in mid-run: nothing else is touched.
@@ -222,7 +229,7 @@ fn p54_only_the_runs_own_window_changes() {
     tmux.ask(&["kill-window", "-t", "test:1"]);
     waiting.go_on().wait().ok();
     assert_eq!(tmux.windows(), ["mine"]);
-    assert_eq!(tmux.window_option("test", "@workmux_status"), "🤖");
+    assert_eq!(tmux.window_option("test", "@workmux_status"), "💬");
 }
 
 #[test]
