@@ -86,7 +86,7 @@ fn every_command_works_through_a_third_partys_backend_or_says_that_it_does_not()
     world.shell(&["cat"]).input("a\0b").run().ok().says("a\0b");
     world.agent(&["workmux", "heartbeat"]).run().ok();
     world.agent(&["workmux", "add", "branch"]).run().ok().says("✓ Spawned agent: branch");
-    world.workmux(&["remove", "branch", "--force"]).run().ok();
+    world.workmux(&["remove", "--force", "branch"]).run().ok();
     world.shell(&["no-such-program"]).run().code(127);
     world.workmux(&["sandbox", "agent", "--dry-run", "--", "true"]).run().ok().says("backend 'minimal'");
 

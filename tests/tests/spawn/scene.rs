@@ -43,9 +43,9 @@ pub(crate) fn scene(on: Sandbox) -> World {
 /// A world without a network, with further keys of `sandbox`, and with the rest of the user's configuration.
 pub(crate) fn scene_with(on: Sandbox, sandbox: &str, rest: &str) -> World {
     let world = World::on(on);
-    let comma = if sandbox.is_empty() { "" } else { ", " };
-    // One that talks over TCP needs it.
+    // Over TCP there is no conversation without a network.
     let policy = if on == Sandbox::DockerTcp { "allow" } else { "deny" };
+    let comma = if sandbox.is_empty() { "" } else { ", " };
     world.user_config(&(on.configuration(&format!("network: {{ policy: {policy} }}{comma}{sandbox}"), "") + rest));
     // What puppets and tests put beside the work.
     world.write(world.main().join(".gitignore"), "/.ask\n/.said*\n*.ignored\n");

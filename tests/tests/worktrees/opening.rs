@@ -65,6 +65,8 @@ fn a_sandbox_is_opened_again_as_it_was_made() {
     assert_eq!(open(&[]), "minimal");
     assert_eq!(open(&["-S", "--backend", "bubblewrap"]), "bubblewrap");
     assert_eq!(open(&[]), "bubblewrap");
+    world.workmux(&["remove", "--all", "--force"]).run().ok();
+    world.assert_clean();
 }
 
 /// A guest's child has what its parent had, whatever has come to lie in its checkout.
