@@ -50,6 +50,11 @@ impl Actions {
         &self.family
     }
 
+    /// The command has begun.
+    pub(super) fn begun(&self) {
+        self.keep(|state| state.begun = true);
+    }
+
     /// The command has ended: what it said it was doing it does no more. What it wants seen stays to be seen.
     pub(super) async fn end(&self) {
         let last = *self.last.lock().unwrap_or_else(PoisonError::into_inner);

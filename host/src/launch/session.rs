@@ -341,7 +341,12 @@ impl Stage {
             signals,
         };
         let before = mounted.then(|| Places::look(&place.repository.worktree));
-        let mut observer = Watching { run: self.run.as_mut(), started, ended: &mut self.ended };
+        let mut observer = Watching {
+            run: self.run.as_mut(),
+            actions: server.as_ref().map(|(.., actions)| actions),
+            started,
+            ended: &mut self.ended,
+        };
         let (status, companions) = supervisor::supervise(job, &mut observer).await;
         self.companions = companions;
         if let Some(changed) = before.and_then(|before| before.changed(&Places::look(&place.repository.worktree))) {
@@ -481,6 +486,7 @@ struct Started {
 /// Keeps the record up to date, and tells who waits for it that the sandbox is there.
 struct Watching<'a> {
     run: Option<&'a mut Run>,
+    actions: Option<&'a Arc<Actions>>,
     started: Arc<Started>,
     ended: &'a mut bool,
 }
@@ -494,7 +500,11 @@ impl Observer for Watching<'_> {
         self.started.aging.notify_one();
     }
 
-    fn started(&mut self) {}
+    fn started(&mut self) {
+        if let Some(actions) = self.actions {
+            actions.begun();
+        }
+    }
 
     fn program_ended(&mut self) {
         *self.ended = true;

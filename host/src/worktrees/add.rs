@@ -12,7 +12,7 @@ use super::find::Here;
 use super::make::{Branch, Made, Making, Taken, make};
 use super::panes::{Wanted, plan};
 use super::record::Entry;
-use super::show::Target;
+use super::show::{self, Target};
 use super::{autoname, names, open, prompt, talk};
 use crate::config::{Config, Loaded};
 use crate::error::{Failure, hinted};
@@ -226,6 +226,7 @@ fn say(entry: &Entry) {
         (Some(_), false) => crate::ui::note("its agent can do on this machine what you can: -S puts it into a sandbox"),
         (Some(_), true) => {}
     }
+    show::say_if_ended(entry);
 }
 
 /// What holds for all of them.

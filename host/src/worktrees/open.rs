@@ -209,6 +209,7 @@ fn start(
     };
     let name = text::line(&known.name);
     crate::ui::print(&format!("✓ Opened '{name}'{}{again}", in_words(entry.record.place.as_ref(), &name)));
+    show::say_if_ended(&entry);
     Ok(0)
 }
 

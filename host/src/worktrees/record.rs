@@ -107,6 +107,9 @@ pub(crate) struct State {
     pub since: u64,
     /// The run it works in.
     pub run: Option<String>,
+    /// Whether its sandbox is there and its command has begun.
+    #[serde(default)]
+    pub begun: bool,
     /// How its command ended.
     pub exit_code: Option<i32>,
     /// The process in its pane; a shell takes it over when the agent has ended.

@@ -3,6 +3,7 @@
 //! there any more.
 
 use color_eyre::eyre::{Report, Result};
+use nix::sys::signal::Signal;
 
 use super::changes::{Behalf, Work};
 use super::find::{Here, Known};
@@ -77,12 +78,16 @@ pub(crate) fn remove(wish: &Remove, surroundings: &Surroundings) -> Result<u8, F
             main: &main,
             behalf: Behalf::User,
         };
-        match crate::task::stoppable(|_| end.of(known, &here, surroundings)) {
+        match crate::task::stoppable_by(|signal| signal != Signal::SIGHUP, |_| end.of(known, &here, surroundings)) {
             Ok(()) => {
                 let branch = branch.map(|branch| format!(" and branch '{}'", text::line(branch))).unwrap_or_default();
                 crate::ui::print(&format!("✓ Removed worktree '{}'{branch}", text::line(&known.name)));
             }
             Err(failure) => {
+                if failure.code > 128 {
+                    // A signal: the others stay too.
+                    return Err(failure);
+                }
                 failed = failure.code.max(1);
                 crate::ui::raw_error(&crate::error::render(&failure.report));
             }

@@ -124,10 +124,17 @@ fn await_agent(entry: &Entry) {
     let name = text::line(&entry.record.handle);
     if !super::wait::until(entry, OPENING, |state| state.process.is_some()) {
         crate::ui::warning(&format!("the agent of '{name}' does not begin"));
+    }
+}
+
+/// Says so where an agent that nobody sees has ended as soon as it was started.
+pub(crate) fn say_if_ended(entry: &Entry) {
+    if entry.record.place != Some(Place::Background) {
         return;
     }
-    super::wait::until(entry, AT_ONCE, |state| state.exit_code.is_some() || !state.status.is_empty());
+    super::wait::until(entry, AT_ONCE, |state| state.exit_code.is_some() || state.begun || !state.status.is_empty());
     if let Some(code) = entry.state().exit_code.filter(|code| *code != 0) {
+        let name = text::line(&entry.record.handle);
         crate::ui::warning(&format!(
             "the agent of '{name}' ended at once with {code}; see why: workmux capture {name}, and start it again: \
              workmux open {name}"
