@@ -62,6 +62,16 @@ fn doctor_finds_a_machine_in_order() {
 }
 
 #[test]
+fn doctor_says_whether_the_agent_is_there() {
+    let world = World::new();
+    world.user_config("agent: no-such-agent --flag\n");
+    doctor(&world).says("agent: 'no-such-agent' is not on your PATH");
+    world.user_config("agent: own\nagents: { own: { command: sh } }\n");
+    let run = doctor(&world);
+    assert!(run.stdout.lines().any(|line| line.contains("agent: ") && line.ends_with("sh")), "{run}");
+}
+
+#[test]
 fn doctor_fails_where_the_backend_that_would_be_used_does_not_work() {
     require_engine!("bubblewrap");
     let world = World::bubblewrap();

@@ -11,7 +11,18 @@ use crate::text::quote;
 pub(super) fn findings(survey: &Survey, installed: &[String]) -> Vec<Finding> {
     let mut all: Vec<Finding> = repository(survey).into_iter().collect();
     all.extend(configuration(survey, installed));
+    all.extend(agent(survey));
     all
+}
+
+/// The agent that would be started. Where an image has one it need not be on this machine.
+fn agent(survey: &Survey) -> Option<Finding> {
+    const SUBJECT: &str = "agent";
+    Some(match survey.agent()? {
+        (_, Some(path)) => Finding::good(SUBJECT, quote(path.as_os_str())),
+        (program, None) => Finding::remark(SUBJECT, format!("'{program}' is not on your PATH"))
+            .hint("install it, unless the image of your sandboxes has it; another one: 'agent' in your configuration"),
+    })
 }
 
 fn repository(survey: &Survey) -> Option<Finding> {

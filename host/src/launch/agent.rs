@@ -63,6 +63,15 @@ pub(super) fn command(wish: &Wish, config: &Config, surroundings: &Surroundings)
     Command { argv: vec!["sh".into(), "-c".into(), directly(&text).into()], program, row, env }
 }
 
+/// The configured agent's program, and where it is on this machine, if it is.
+pub(crate) fn program(config: &Config, surroundings: &Surroundings) -> Option<(String, Option<PathBuf>)> {
+    let configured = config.agent();
+    let text = config.agents.get(configured).and_then(|own| own.command.as_deref()).unwrap_or(configured);
+    let program = agents::program_of(text)?;
+    let found = resolve(&program, &surroundings.search_path);
+    Some((program, found))
+}
+
 /// The row of a configured agent.
 pub(crate) fn row(configured: &str, config: &Config, surroundings: &Surroundings) -> &'static Agent {
     let resolve = |program: &str| resolve(program, &surroundings.search_path);

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use color_eyre::eyre::{Report, Result, WrapErr as _};
 use tokio::sync::Notify;
@@ -517,9 +517,15 @@ impl Observer for Watching<'_> {
 
 /// Waits until nobody brings commits into checkouts of this repository; none begins while the answer is kept.
 async fn nobody_writes(repository: &Repository) -> Result<CheckoutLock> {
+    let since = Instant::now();
+    let mut said = false;
     loop {
         if let Some(lock) = CheckoutLock::try_shared(&repository.common_dir)? {
             return Ok(lock);
+        }
+        if !said && since.elapsed() > Duration::from_secs(1) {
+            crate::ui::note("waiting: another workmux merges, makes or removes a worktree here");
+            said = true;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }

@@ -67,6 +67,11 @@ impl<'a> Survey<'a> {
         Ok(ImageRequest { settings, image, agent })
     }
 
+    /// The program of the agent that would be started, and where it is on this machine, if it is.
+    pub fn agent(&self) -> Option<(String, Option<PathBuf>)> {
+        agent::program(self.config()?, self.surroundings)
+    }
+
     /// What the files say, with their mistakes.
     ///
     /// # Errors

@@ -136,9 +136,14 @@ pub fn live(state: &Path) -> Vec<(PathBuf, Record)> {
     all
 }
 
-/// Every run that has not been taken away: what a killed supervisor has left may still be alive.
-pub fn known(state: &Path) -> Vec<Record> {
-    directories(state).iter().filter_map(|dir| read(dir)).collect()
+/// Every run whose guest may be alive: a supervisor that was killed may have left it.
+pub fn perhaps_live(state: &Path) -> Vec<Record> {
+    let left = |record: &Record| match &record.first_process {
+        Some(process) => alive(process),
+        None => record.instance.is_some(),
+    };
+    let all = directories(state).into_iter().filter_map(|dir| read(&dir));
+    all.filter(|record| alive(&record.supervisor) || left(record)).collect()
 }
 
 /// Where the run with this id keeps its things.

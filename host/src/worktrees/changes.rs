@@ -11,7 +11,7 @@ use std::path::Path;
 use color_eyre::eyre::{Result, WrapErr as _};
 
 use super::beneath::Root;
-use crate::git::{GitCommand, GitError, Repository};
+use crate::git::{GitCommand, GitError, Repository, is_ref_name};
 use crate::text;
 
 /// Directories in each other; below that everything counts as one file.
@@ -175,6 +175,10 @@ impl<'a> Work<'a> {
 
     /// The commit of a branch.
     pub(crate) fn branch(&self, branch: &str) -> Result<Option<String>, GitError> {
+        // Not what git would make of it: 'main~1' is no branch.
+        if !is_ref_name(&format!("refs/heads/{branch}")) {
+            return Ok(None);
+        }
         self.commit(&format!("refs/heads/{branch}"))
     }
 

@@ -24,12 +24,12 @@ fn writes(run: &runs::Record) -> impl Iterator<Item = &PathBuf> {
 /// Whether a guest can write somewhere in this directory, or above it.
 pub(crate) fn overlaps(state: &Path, directory: &Path) -> bool {
     let meets = |at: &PathBuf| at.starts_with(directory) || directory.starts_with(at);
-    !crate::mutant::off("p11_live") && runs::known(state).iter().any(|run| writes(run).any(meets))
+    !crate::mutant::off("p11_live") && runs::perhaps_live(state).iter().any(|run| writes(run).any(meets))
 }
 
 /// The directory that a guest can write, where this path lies in one.
 pub(crate) fn above(state: &Path, path: &Path) -> Option<PathBuf> {
-    let all = if crate::mutant::off("p11_live") { Vec::new() } else { runs::known(state) };
+    let all = if crate::mutant::off("p11_live") { Vec::new() } else { runs::perhaps_live(state) };
     all.iter().flat_map(writes).find(|at| path.starts_with(at)).cloned()
 }
 
@@ -63,7 +63,8 @@ pub(crate) fn end(state: &Path, worktree: &Path) -> Result<()> {
             ));
         }
     }
-    let left = runs::known(state)
+    // One that is not a process of this machine ends with its lifeline, which is cut.
+    let left = runs::perhaps_live(state)
         .into_iter()
         .find(|run| run.worktree.starts_with(worktree) && run.first_process.as_ref().is_some_and(alive));
     match left {

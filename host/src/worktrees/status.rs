@@ -84,7 +84,7 @@ pub(crate) fn list(json: bool, surroundings: &Surroundings) -> Result<u8, Failur
         crate::ui::print(&Value::Array(all).to_string());
         return Ok(0);
     }
-    let mut rows = vec![["NAME", "BRANCH", "WINDOW", "AGENT", "PATH"].map(str::to_owned)];
+    let mut rows = vec![["NAME", "BRANCH", "WINDOW", "AGENT", "PATH"].map(str::to_owned).to_vec()];
     for known in &all {
         let state = known.entry.as_ref().map(Entry::state).unwrap_or_default();
         let background = known.entry.as_ref().is_some_and(|entry| entry.record.place == Some(Place::Background));
@@ -94,7 +94,7 @@ pub(crate) fn list(json: bool, surroundings: &Surroundings) -> Result<u8, Failur
             (true, true) => "open",
             (true, false) => "-",
         };
-        rows.push([
+        rows.push(vec![
             if known.checkout.main { format!("{} (main)", text::line(&known.name)) } else { text::line(&known.name) },
             text::line(known.checkout.branch.as_deref().unwrap_or("(no branch)")),
             window.to_owned(),
@@ -147,18 +147,28 @@ pub(crate) fn status(look: &Look, surroundings: &Surroundings) -> Result<u8, Fai
     } else {
         order.extend(entries.iter().map(|entry| (0, entry)))
     }
-    let mut rows = vec![["NAME", "STATUS", "SINCE", "SANDBOX", "AGENT", "BRANCH"].map(str::to_owned)];
+    let mut rows = vec![["NAME", "STATUS", "SINCE", "SANDBOX", "AGENT", "BRANCH"].map(str::to_owned).to_vec()];
+    if look.everywhere {
+        rows[0].push("REPOSITORY".to_owned());
+    }
     for (depth, entry) in order {
         let (record, state) = (&entry.record, entry.state());
         let since = if state.since == 0 { "-".to_owned() } else { ago(now().saturating_sub(state.since)) };
-        rows.push([
+        let mut row = vec![
             format!("{:depth$}{}", "", text::line(&record.handle), depth = depth * 2),
             in_words(&state),
             since,
             if record.sandboxed { "yes".to_owned() } else { "no".to_owned() },
             text::short(record.agent.as_deref().unwrap_or("-"), 24),
             text::line(&record.branch),
-        ]);
+        ];
+        if look.everywhere {
+            // Of the common directory: 'project/.git', or a bare repository.
+            let git = record.repository.as_path();
+            let shown = git.parent().filter(|_| git.ends_with(".git")).unwrap_or(git);
+            row.push(text::quote(shown.as_os_str()).to_string());
+        }
+        rows.push(row);
     }
     crate::ui::print(&table(&rows));
     Ok(0)
@@ -199,10 +209,13 @@ pub(crate) fn path(name: &str, surroundings: &Surroundings) -> Result<u8, Failur
 }
 
 /// Columns as wide as what is in them.
-fn table<const N: usize>(rows: &[[String; N]]) -> String {
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
-    let widths: Vec<usize> = (0..N).map(width).collect();
-    let line = |row: &[String; N]| {
+fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or_default()
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let line = |row: &Vec<String>| {
         let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
         cells.join("  ").trim_end().to_owned()
     };

@@ -397,3 +397,12 @@ fn another_file_may_stand_in_for_the_projects() {
     world.add(&["y", "--config", "/nonexistent.yaml"]).run().code(1).warns("/nonexistent.yaml");
     assert_eq!(world.branches(), ["main", "x"]);
 }
+
+#[test]
+fn status_of_everywhere_says_which_repository() {
+    let world = World::new();
+    world.add(&["one"]).run().ok();
+    let said = world.workmux(&["status", "--everywhere"]).dir(world.home()).run().ok();
+    said.says("REPOSITORY").says(&world.main().display().to_string());
+    assert!(!world.workmux(&["status"]).run().ok().stdout.contains("REPOSITORY"));
+}

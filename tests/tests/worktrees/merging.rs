@@ -95,6 +95,21 @@ fn a_branch_that_is_not_checked_out_takes_a_merge_as_well() {
 }
 
 #[test]
+fn a_merge_goes_into_a_branch_and_nothing_else() {
+    let world = World::new();
+    worked(&world, "a");
+    for (into, why) in [
+        ("main~0", "there is no branch 'main~0' to merge into"),
+        ("HEAD", "there is no branch 'HEAD'"),
+        ("none", "there is no branch 'none'"),
+        ("a", "'a' cannot be merged into itself"),
+    ] {
+        world.workmux(&["merge", "a", "--into", into]).run().code(1).warns(why);
+    }
+    assert_eq!(world.log("main"), "first");
+}
+
+#[test]
 fn p34_a_conflict_leaves_everything_as_it_was() {
     let world = World::new();
     let main = world.main();
