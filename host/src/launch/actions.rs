@@ -121,7 +121,10 @@ impl HostActions for Actions {
         self.blocking(move |family| family.ask(request)).await
     }
 
-    fn note(&self, line: &str) {
+    fn note(&self, line: &str, journaled: bool) {
         self.log.line(line);
+        if !journaled {
+            self.family.refused_before(line);
+        }
     }
 }

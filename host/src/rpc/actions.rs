@@ -15,12 +15,14 @@ pub struct Refusal {
     pub code: Code,
     /// For people.
     pub message: String,
+    /// Whether who did the work has written down already who was refused what.
+    pub journaled: bool,
 }
 
 impl Refusal {
     /// A refusal with its reason.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        Self { code, message: message.into(), journaled: false }
     }
 
     /// A fault of ours; what it was goes to the record, not to the guest.
@@ -71,7 +73,7 @@ pub trait HostActions: Send + Sync {
     }
 
     /// Keeps a line for the run's record: what was refused, what failed. The text is clean and at most 300 characters.
-    fn note(&self, line: &str) {
-        let _unkept = line;
+    fn note(&self, line: &str, journaled: bool) {
+        let _unkept = (line, journaled);
     }
 }

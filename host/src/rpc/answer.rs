@@ -72,7 +72,7 @@ impl Desk {
     /// Records a refusal, unless there are too many to be worth reading.
     pub(super) fn note(&self, refusal: &Refusal) {
         if self.notes.take() {
-            self.actions.note(&text::short(&format!("guest request refused: {refusal}"), NOTE));
+            self.actions.note(&text::short(&format!("guest request refused: {refusal}"), NOTE), refusal.journaled);
         }
     }
 

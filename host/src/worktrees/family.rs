@@ -88,7 +88,12 @@ impl Family {
         };
         let name = outcome.as_ref().map_or(asked, |entry| entry.record.handle.clone());
         self.record("SpawnAgent", &name, result, made);
-        outcome.map(drop)
+        outcome.map(drop).map_err(journaled)
+    }
+
+    /// Writes down what was refused before anybody looked whom it is about: too many requests, one that is malformed.
+    pub(crate) fn refused_before(&self, why: &str) {
+        self.record("refused", "", why.to_owned(), None);
     }
 
     fn record(&self, request: &str, name: &str, result: String, made: Option<String>) {
@@ -277,7 +282,7 @@ impl Family {
             let result = outcome.as_ref().map_or_else(|refusal| refusal.message.clone(), |_| "ok".to_owned());
             self.record(word, &name, result, None);
         }
-        outcome
+        outcome.map_err(journaled)
     }
 
     fn try_ask(&self, request: FamilyRequest) -> Result<Vec<String>, Refusal> {
@@ -460,6 +465,10 @@ fn about(request: &FamilyRequest) -> String {
         }
         FamilyRequest::Merge(merge) => merge.name.clone(),
     }
+}
+
+fn journaled(refusal: Refusal) -> Refusal {
+    Refusal { journaled: true, ..refusal }
 }
 
 fn refused(why: &str) -> Refusal {

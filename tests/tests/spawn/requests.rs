@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 use workmux_tests::{Sandbox, on_every_sandbox, over_tcp, quoted, require_engine};
 
 use super::scene::{
-    Witness, answers, branches, code, guest, on_both, record, requests, scene, scene_with, subjects, traces, tree,
+    Witness, answers, branches, code, guest, journal, on_both, record, requests, scene, scene_with, subjects, traces,
+    tree,
 };
 
 on_every_sandbox!(an_agent_has_another_one_work_talks_to_it_and_merges_it);
@@ -108,6 +109,20 @@ fn p35_other_flags_and_fields_are_refused_by_name(on: Sandbox) {
     }
     assert_eq!(traces(&world), before);
     world.wait_until_clean();
+}
+
+#[test]
+fn p41_what_is_refused_before_it_is_looked_at_is_written_down_too() {
+    require_engine!("bubblewrap");
+    let world = scene(Sandbox::Bubblewrap);
+    let answered = answers(requests(&world, &[json!({"type": "SpawnAgent", "prompt": "x", "bogus": 1})]));
+    assert_eq!(code(&answered[0]), "bad_field");
+    answers(requests(&world, &[json!({"type": "SpawnAgent", "branch_name": "-x", "prompt": "x"})]));
+    let lines = journal(&world);
+    let of = |request: &str| lines.iter().filter(|line| line["request"] == request).collect::<Vec<_>>();
+    assert!(of("refused")[0]["result"].as_str().is_some_and(|why| why.contains("bogus")), "{lines:#?}");
+    // What somebody looked at stands there once.
+    assert_eq!((of("refused").len(), of("SpawnAgent").len()), (1, 1), "{lines:#?}");
 }
 
 fn p5_prompts_arrive_byte_for_byte(on: Sandbox) {

@@ -120,7 +120,7 @@ impl HostActions for Fake {
         }
     }
 
-    fn note(&self, line: &str) {
+    fn note(&self, line: &str, _journaled: bool) {
         self.notes.lock().unwrap().push(line.to_owned());
     }
 }
