@@ -205,7 +205,7 @@ impl Stage {
             .filter_map(|mount| mount.source.canonicalize().ok())
             .collect();
         // Whoever writes into checkouts now has not seen us: we wait until that is done.
-        let writes = signals.unless_interrupted(nobody_writes(&place.repository)).await??;
+        let writes = signals.unless_interrupted(nobody_writes(&surroundings.state)).await??;
         let run = Run::begin(&surroundings.state, record).wrap_err("cannot record the run")?;
         drop(writes);
         let (sockets, scratch, directory) = (run.sockets(), run.scratch(), run.directory().to_owned());
@@ -515,12 +515,12 @@ impl Observer for Watching<'_> {
     }
 }
 
-/// Waits until nobody brings commits into checkouts of this repository; none begins while the answer is kept.
-async fn nobody_writes(repository: &Repository) -> Result<CheckoutLock> {
+/// Waits until nobody brings commits into checkouts; none begins while the answer is kept.
+async fn nobody_writes(state: &Path) -> Result<CheckoutLock> {
     let since = Instant::now();
     let mut said = false;
     loop {
-        if let Some(lock) = CheckoutLock::try_shared(&repository.common_dir)? {
+        if let Some(lock) = CheckoutLock::try_shared(state)? {
             return Ok(lock);
         }
         if !said && since.elapsed() > Duration::from_secs(1) {

@@ -4,14 +4,14 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, open, openat2, readlinkat, renameat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstatat, mkdirat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
 
 /// An open directory. What happens to its path does not matter any more.
@@ -44,7 +44,9 @@ impl Root {
     }
 
     fn at(&self, path: &Path, flags: OFlag, mode: Mode) -> io::Result<OwnedFd> {
-        let mut how = OpenHow::new().flags(flags | OFlag::O_CLOEXEC | OFlag::O_NOCTTY);
+        // A handle for its place alone takes no other flag.
+        let more = if flags.contains(OFlag::O_PATH) { OFlag::empty() } else { OFlag::O_NOCTTY };
+        let mut how = OpenHow::new().flags(flags | OFlag::O_CLOEXEC | more);
         if flags.contains(OFlag::O_CREAT) {
             how = how.mode(mode);
         }
@@ -159,6 +161,8 @@ impl Root {
     }
 
     fn rename(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
+        // A directory without anything in it is in nobody's way.
+        let _full_or_none = unlinkat(&self.0, to, UnlinkatFlags::RemoveDir);
         Ok(renameat(&self.0, from, &self.0, to)?)
     }
 
@@ -189,6 +193,15 @@ impl Root {
         Ok(())
     }
 
+    /// Removes a directory where nothing is in it; any other stays.
+    pub(crate) fn remove_empty(&self, path: &Path) -> io::Result<()> {
+        let name = path.file_name().ok_or_else(|| outside(path))?;
+        if let Ok(above) = self.directory(path.parent().unwrap_or(Path::new(""))) {
+            let _full = unlinkat(&above.0, name, UnlinkatFlags::RemoveDir);
+        }
+        Ok(())
+    }
+
     /// Removes what stands at this name right below, with all that is in it.
     pub(crate) fn remove_all(&self, name: &OsStr) -> io::Result<()> {
         match self.kind(name)? {
@@ -196,13 +209,18 @@ impl Root {
             Some(Kind::Directory) => {}
             Some(_) => return self.unlink(name),
         }
-        let below = self.directory(Path::new(name))?;
-        let mode = Mode::from_bits_truncate(nix::sys::stat::fstat(below.0.as_fd())?.st_mode);
-        if !mode.contains(Mode::S_IWUSR | Mode::S_IXUSR) {
-            // Some tools protect what they have fetched from being written.
-            fchmod(&below.0, mode | Mode::S_IRWXU)?;
+        let handle = self.at(Path::new(name), OFlag::O_PATH | OFlag::O_DIRECTORY, Mode::empty())?;
+        let mode = nix::sys::stat::fstat(handle.as_fd())?.st_mode;
+        if mode & 0o700 != 0o700 {
+            // Some tools protect what they have fetched. By the handle: its name may be another's by now.
+            let here = format!("/proc/self/fd/{}", handle.as_raw_fd());
+            std::fs::set_permissions(here, std::os::unix::fs::PermissionsExt::from_mode(mode & 0o777 | 0o700))?;
         }
-        for name in below.names()? {
+        let below = self.directory(Path::new(name))?;
+        let mut names = below.names()?;
+        // What makes a worktree of it goes last: what is left of a removal can be removed.
+        names.sort_by_key(|name| name == ".git");
+        for name in names {
             below.remove_all(&name)?;
         }
         match unlinkat(&self.0, name, UnlinkatFlags::RemoveDir) {

@@ -6,16 +6,22 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
+use std::time::Duration;
 
 use color_eyre::eyre::{Result, WrapErr as _};
 
-use super::beneath::Root;
+use super::beneath::{Kind, Root};
 use crate::git::{GitCommand, GitError, Repository, is_ref_name};
 use crate::text;
 
 /// Directories in each other; below that everything counts as one file.
 const DEEPEST: usize = 64;
+/// What one git command may take that a guest asked for.
+const GUESTS: Duration = Duration::from_secs(40);
+/// What a stash of ours says.
+const ON_ITS_WAY: &str = "workmux: changes on their way to a new worktree";
 
 /// On whose behalf git works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +65,11 @@ impl<'a> Work<'a> {
         let command = self.repository.git(verb)?;
         Ok(match self.behalf {
             Behalf::User => command.user_config(),
-            Behalf::Guest => self.tame.iter().fold(command, |command, setting| command.setting(setting)),
+            // Others wait meanwhile, and what git meets there is the guest's.
+            Behalf::Guest => {
+                let command = command.deadline(GUESTS);
+                self.tame.iter().fold(command, |command, setting| command.setting(setting))
+            }
         })
     }
 
@@ -184,6 +194,16 @@ impl<'a> Work<'a> {
 
     /// What is not committed here: paths, as git shows them. Submodules are never looked into.
     pub(crate) fn uncommitted(&self, untracked: bool) -> Result<Vec<String>, GitError> {
+        for name in [".gitignore", ".gitattributes", ".mailmap"] {
+            let there = fs::symlink_metadata(self.repository.worktree.join(name));
+            if there.is_ok_and(|there| there.file_type().is_fifo()) {
+                // Git would wait for somebody to write into it.
+                return Err(GitError::Refused {
+                    what: format!("'{name}' in this worktree is a pipe, and git would read it"),
+                    fix: format!("take it away: rm {name}"),
+                });
+            }
+        }
         let listed = if untracked { "--untracked-files=normal" } else { "--untracked-files=no" };
         let shown = self.git("status")?.args(["--porcelain", "-z", "--ignore-submodules=all", listed]).run()?;
         Ok(shown
@@ -207,34 +227,31 @@ impl<'a> Work<'a> {
         Ok(self.text("rev-list", &["--count", &range, "--"])?.parse().unwrap_or(usize::MAX))
     }
 
-    /// Files of this checkout of `target` that git does not know, and that bringing `branch` in would overwrite or remove:
+    /// Files of this checkout, which is at `from`, that git does not know, and that a move to `to` would overwrite or remove:
     /// ignored ones are worth nothing to git.
-    pub(crate) fn in_the_way(&self, branch: &str, target: &str) -> Result<Vec<String>, GitError> {
-        let (ours, theirs) = (format!("refs/heads/{target}"), format!("refs/heads/{branch}"));
-        let listed = |filter: &str, range: &[&str]| -> Result<BTreeSet<Vec<u8>>, GitError> {
-            let words = ["--name-only", "--no-renames", "--ignore-submodules=none", "-z", filter];
-            let output = self.git("diff")?.args(words).args(range).arg("--").run()?;
+    pub(crate) fn in_the_way(&self, from: &str, to: &str) -> Result<Vec<String>, GitError> {
+        let listed = |filter: &str| -> Result<BTreeSet<Vec<u8>>, GitError> {
+            let words = ["-r", "--name-only", "--no-renames", "--ignore-submodules=none", "-z", filter, from, to];
+            let output = self.git("diff-tree")?.args(words).arg("--").run()?;
             Ok(output.split(|b| *b == 0).filter(|path| !path.is_empty()).map(<[u8]>::to_vec).collect())
         };
-        let new = listed("--diff-filter=A", &[&ours, &theirs])?;
-        let changed = listed("--diff-filter=AMT", &[&format!("{ours}...{theirs}")])?;
-        let goes = listed("--diff-filter=D", &[&ours, &theirs])?;
-        let root = &self.repository.worktree;
+        let (new, goes) = (listed("--diff-filter=A")?, listed("--diff-filter=D")?);
         let mut found = BTreeSet::new();
-        for path in new.intersection(&changed) {
+        // Nothing is looked at through a link: a guest would be told of what lies elsewhere.
+        let Ok(root) = Root::open_resolved(&self.repository.worktree) else { return Ok(Vec::new()) };
+        for path in &new {
             let path = Path::new(OsStr::from_bytes(path));
             let mut parts: Vec<&Path> = path.ancestors().filter(|part| !part.as_os_str().is_empty()).collect();
             parts.reverse();
             for part in parts {
-                let Ok(there) = fs::symlink_metadata(root.join(part)) else { break };
+                let (above, name) = (part.parent().unwrap_or(Path::new("")), part.file_name().unwrap_or_default());
+                let Ok(above) = root.directory(above) else { break };
                 let known = goes.contains(part.as_os_str().as_bytes());
-                if there.is_dir() && part != path {
-                    continue;
-                }
-                if there.is_dir() {
-                    unknown(root, part, &goes, &mut found, 0);
-                } else if !known {
-                    found.insert(text::line(&part.to_string_lossy()));
+                match above.kind(name) {
+                    Ok(Some(Kind::Directory)) if part != path => continue,
+                    Ok(Some(Kind::Directory)) => unknown(&above, part, &goes, &mut found, 0),
+                    Ok(Some(_)) if !known => _ = found.insert(text::line(&part.to_string_lossy())),
+                    _ => {}
                 }
                 break;
             }
@@ -270,10 +287,15 @@ impl<'a> Work<'a> {
     /// Sets aside what is not committed; nothing where there is nothing. The answer is the commit that holds it.
     pub(crate) fn set_aside(&self, untracked: bool) -> Result<Option<String>> {
         let before = self.commit("refs/stash")?;
-        let words = ["push", "--quiet", "--message", "workmux: changes on their way to a new worktree"];
+        let words = ["push", "--quiet", "--message", ON_ITS_WAY];
         self.committing("stash")?.args(words).args(untracked.then_some("--include-untracked")).run()?;
         let after = self.commit("refs/stash")?;
         Ok(after.filter(|after| Some(after) != before.as_ref()))
+    }
+
+    /// Whether this is what [`Self::set_aside`] has made.
+    pub(crate) fn is_on_its_way(&self, stash: &str) -> bool {
+        self.text("log", &["-1", "--format=%s", stash, "--"]).is_ok_and(|subject| subject.ends_with(ON_ITS_WAY))
     }
 
     /// Brings here what was set aside in another checkout, or back.
@@ -294,14 +316,20 @@ impl<'a> Work<'a> {
     }
 }
 
-/// What lies below a directory that is to become a file, but for what goes.
-fn unknown(root: &Path, at: &Path, goes: &BTreeSet<Vec<u8>>, found: &mut BTreeSet<String>, depth: usize) {
-    for entry in fs::read_dir(root.join(at)).into_iter().flatten().flatten() {
-        let path = at.join(entry.file_name());
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) && depth < DEEPEST {
-            unknown(root, &path, goes, found, depth + 1);
-        } else if !goes.contains(path.as_os_str().as_bytes()) {
-            found.insert(text::line(&path.to_string_lossy()));
+/// What lies below a directory that is to become a file, but for what goes. One example is enough.
+fn unknown(above: &Root, at: &Path, goes: &BTreeSet<Vec<u8>>, found: &mut BTreeSet<String>, depth: usize) {
+    let Ok(here) = above.directory(Path::new(at.file_name().unwrap_or_default())) else { return };
+    for name in here.names().unwrap_or_default() {
+        let path = at.join(&name);
+        match here.kind(&name) {
+            Ok(Some(Kind::Directory)) if depth < DEEPEST => unknown(&here, &path, goes, found, depth + 1),
+            Ok(Some(_)) if !goes.contains(path.as_os_str().as_bytes()) => {
+                found.insert(text::line(&path.to_string_lossy()));
+            }
+            _ => {}
+        }
+        if !found.is_empty() {
+            return;
         }
     }
 }

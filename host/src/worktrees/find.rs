@@ -119,7 +119,20 @@ impl Known {
         if !self.checkout.root.is_dir() {
             return Err(self.gone());
         }
-        Repository::discover(&self.checkout.root).map_err(Report::new)
+        let found = Repository::discover(&self.checkout.root).map_err(Report::new)?;
+        // A guest may have put a link, or another repository, in its place.
+        let same = found.worktree == self.checkout.root && found.admin_dir == self.checkout.admin_dir;
+        if same || crate::mutant::off("p17_same") {
+            return Ok(found);
+        }
+        Err(hinted(
+            format!(
+                "{} is not the checkout '{}' that git's record means",
+                text::quote(self.checkout.root.as_os_str()),
+                text::line(&self.name)
+            ),
+            format!("look at it by hand; workmux remove --force {} removes what lies there", text::line(&self.name)),
+        ))
     }
 
     fn gone(&self) -> Report {

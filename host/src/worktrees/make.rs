@@ -163,6 +163,8 @@ fn base_directory(making: &Making, surroundings: &Surroundings) -> Result<(PathB
     let wanted = names::base_directory(&making.config, making.main, &surroundings.home)?;
     let there = wanted.is_dir();
     let failed = || format!("cannot make the directory for worktrees {}", text::quote(wanted.as_os_str()));
+    // As it is written: what it leads to is for a guest to say, where one can write there.
+    not_a_guests(&wanted, making.behalf, &surroundings.state)?;
     match wanted.strip_prefix(making.main) {
         // Its parts may be a guest's: no link of its leads us elsewhere.
         Ok(below) => {
@@ -171,9 +173,37 @@ fn base_directory(making: &Making, surroundings: &Surroundings) -> Result<(PathB
                 return Err(Report::msg("it was replaced at this moment")).wrap_err_with(failed);
             }
         }
-        Err(_) => fs::create_dir_all(&wanted).wrap_err_with(failed)?,
+        Err(_) => match in_a_mount(making, &wanted, &surroundings.home) {
+            Some((root, below)) => {
+                Root::open_resolved(&root).and_then(|root| root.make_directory(below)).wrap_err_with(failed)?;
+            }
+            None => fs::create_dir_all(&wanted).wrap_err_with(failed)?,
+        },
     }
     Ok((wanted.canonicalize().wrap_err_with(failed)?, !there))
+}
+
+/// Refuses a place that a guest at work can write in: git writes by path, and could be led elsewhere.
+fn not_a_guests(path: &Path, behalf: Behalf, state: &Path) -> Result<()> {
+    let Some(place) = live::above(state, path) else { return Ok(()) };
+    let place = match behalf {
+        Behalf::User => text::quote(place.as_os_str()).to_string(),
+        Behalf::Guest => "the directory of worktrees".to_owned(),
+    };
+    Err(hinted(
+        format!("a sandbox can write in {place}, and could lead git elsewhere while it makes a worktree there"),
+        "let 'worktree_dir' be a directory outside the checkout, or end the sandbox first",
+    ))
+}
+
+/// The writable mount of sandboxes that this directory lies in, and where in it: one of them may have put a link there.
+fn in_a_mount<'w>(making: &Making, wanted: &'w Path, home: &Path) -> Option<(PathBuf, &'w Path)> {
+    let writable = making.config.sandbox.extra_mounts.iter().filter(|mount| mount.writable);
+    writable.map(|mount| mount.host(home)).find_map(|mount| {
+        let root = mount.canonicalize().ok()?;
+        let below = wanted.strip_prefix(&mount).or_else(|_| wanted.strip_prefix(&root)).ok()?;
+        Some((root, below))
+    })
 }
 
 fn steps(
@@ -266,6 +296,9 @@ fn reserve(store: &Store, record: Record, work: &Work) -> Result<Entry> {
         && (old.abandoned() || (old.complete() && !worktree.exists()))
     {
         super::remove::leftover(&old, work);
+        if work.commit("refs/stash").is_ok_and(|stash| stash.is_some_and(|stash| work.is_on_its_way(&stash))) {
+            crate::ui::note("changes that a command was moving when it was killed are in the stash: git stash pop");
+        }
     }
     store
         .reserve(record)
@@ -276,17 +309,8 @@ fn reserve(store: &Store, record: Record, work: &Work) -> Result<Entry> {
 fn checked_out(making: &Making, work: &Work, worktree: &Path, undo: &mut Undo, state: &Path) -> Result<()> {
     let failed = || format!("the worktree for '{}' could not be made", text::line(making.branch.name()));
     // Sandboxes that start wait until the files are there: git writes them by path.
-    let _alone = CheckoutLock::alone(&making.repository.common_dir).map_err(Report::new)?;
-    if let Some(place) = live::above(state, worktree) {
-        let place = match making.behalf {
-            Behalf::User => text::quote(place.as_os_str()).to_string(),
-            Behalf::Guest => "the directory of worktrees".to_owned(),
-        };
-        return Err(hinted(
-            format!("a sandbox can write in {place}, and could lead git elsewhere while it makes a worktree there"),
-            "let 'worktree_dir' be a directory outside the checkout, or end the sandbox first",
-        ));
-    }
+    let _alone = CheckoutLock::alone(state).map_err(Report::new)?;
+    not_a_guests(worktree, making.behalf, state)?;
     undo.tree = Some(worktree.to_owned());
     // Git may fail before it notices that the branch is there: what was there is never taken back.
     let absent = matches!(work.branch(making.branch.name()), Ok(None));
@@ -335,7 +359,7 @@ fn bring_changes(
     undo: &mut Undo,
     state: &Path,
 ) -> Result<()> {
-    let _alone = CheckoutLock::alone(&making.repository.common_dir).map_err(Report::new)?;
+    let _alone = CheckoutLock::alone(state).map_err(Report::new)?;
     if live::overlaps(state, &making.repository.worktree) {
         return Err(hinted(
             "a sandbox works here: git would move the changes away under its hands",

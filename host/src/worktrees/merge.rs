@@ -144,9 +144,10 @@ impl Merging<'_> {
             let ready = self.look(surroundings)?;
             self.pre_merge(&ready.branch)?;
         }
-        let alone = CheckoutLock::alone(&self.here.repository.common_dir).map_err(Report::new)?;
+        let alone = CheckoutLock::alone(&surroundings.state).map_err(Report::new)?;
         let ready = self.look(surroundings)?;
         (self.stop)()?;
+        sweep(self.here);
         let source = Work::new(self.repository, self.behalf)?;
         if ready.ahead > 0 || self.wish.way == Way::Rebase {
             self.bring(&source, &ready, &surroundings.state)?;
@@ -168,6 +169,10 @@ impl Merging<'_> {
         }
         if ready.uncommitted {
             lines.push(format!("Kept worktree '{name}': it holds work that is not committed"));
+            return Ok(lines);
+        }
+        if let Some(held) = remove::held(self.known, self.here)? {
+            lines.push(format!("Kept worktree '{name}': it holds {held}"));
             return Ok(lines);
         }
         let main = Repository::discover(&self.here.main).map_err(Report::new)?;
@@ -219,6 +224,12 @@ impl Merging<'_> {
                 "commit it, or merge without it: --ignore-uncommitted (it is kept)",
             ));
         }
+        if self.wish.way == Way::Rebase && !uncommitted.is_empty() {
+            return Err(hinted(
+                format!("'{name}' holds work that is not committed: a rebase would move files under it"),
+                "commit it, or merge without --rebase",
+            ));
+        }
         if branch == self.into {
             return Err(hinted(
                 format!("'{}' cannot be merged into itself", text::line(&branch)),
@@ -231,16 +242,16 @@ impl Merging<'_> {
                 "name another: --into BRANCH",
             ));
         }
-        let checkout = self.checkout_of_target(&branch, surroundings)?;
+        let checkout = self.checkout_of_target(surroundings)?;
         let ahead = source.ahead(&branch, self.into).map_err(Report::new)?;
         Ok(Ready { branch, uncommitted: !uncommitted.is_empty(), checkout, ahead })
     }
 
     /// Where the target is checked out, if it is: it must be clean.
-    fn checkout_of_target(&self, branch: &str, surroundings: &Surroundings) -> Result<Option<Repository>> {
+    fn checkout_of_target(&self, surroundings: &Surroundings) -> Result<Option<Repository>> {
         let all = self.here.all()?;
         let Some(there) = all.iter().find(|known| known.checkout.branch.as_deref() == Some(self.into)) else {
-            return Ok(None);
+            return self.nobody_rebases(&all).map(|()| None);
         };
         remove::import(there, surroundings).wrap_err("the commits of a sandbox could not be brought over")?;
         let repository = there.repository()?;
@@ -261,21 +272,22 @@ impl Merging<'_> {
                 "commit or stash them there first",
             ));
         }
-        self.nothing_in_the_way(&repository, branch)?;
         Ok(Some(repository))
     }
 
-    /// What git does not know there it would not spare: it overwrites what is ignored.
-    fn nothing_in_the_way(&self, target: &Repository, branch: &str) -> Result<()> {
-        let found = Work::new(target, self.behalf)?.in_the_way(branch, self.into).map_err(Report::new)?;
-        match found.first().filter(|_| !crate::mutant::off("p34_ignored")) {
+    /// A branch that is being rebased is checked out nowhere, and still nobody else's to move.
+    fn nobody_rebases(&self, all: &[Known]) -> Result<()> {
+        let full = format!("refs/heads/{}", self.into);
+        let being = |known: &&Known| {
+            ["rebase-merge/head-name", "rebase-apply/head-name"].iter().any(|file| {
+                std::fs::read_to_string(known.checkout.admin_dir.join(file)).is_ok_and(|name| name.trim_end() == full)
+            })
+        };
+        match all.iter().find(being) {
             None => Ok(()),
-            Some(first) => Err(hinted(
-                format!(
-                    "'{first}' is in the way where '{}' is checked out: the merge would overwrite it",
-                    text::line(self.into)
-                ),
-                "move it away or commit it there first",
+            Some(known) => Err(hinted(
+                format!("'{}' is being rebased in '{}'", text::line(self.into), text::line(&known.name)),
+                "finish that first: git rebase --continue, or --abort",
             )),
         }
     }
@@ -317,31 +329,45 @@ impl Merging<'_> {
             },
             _ => format!("Merge branch '{}' into {}", text::line(branch), text::line(self.into)),
         };
-        if let Some(new) = source.combined(&ours, &tip, way, &message)? {
-            let step = Move { branch: self.into, from: &ours, to: &new, reason: &reason };
-            match &ready.checkout {
-                Some(repository) => Work::new(repository, self.behalf)?.move_checkout(&step, state)?,
-                None => source.move_branch(&step)?,
-            }
+        // Both are looked at before either is moved.
+        let new = source.combined(&ours, &tip, way, &message)?;
+        let forward = new.as_ref().map(|new| Move { branch: self.into, from: &ours, to: new, reason: &reason });
+        let rebased = (tip != theirs).then_some(Move { branch, from: &theirs, to: &tip, reason: &reason });
+        let target = ready.checkout.as_ref().map(|there| Work::new(there, self.behalf)).transpose()?;
+        if let (Some(step), Some(target)) = (&forward, &target) {
+            target.can_move(step, state)?;
         }
-        if tip != theirs {
-            let step = Move { branch, from: &theirs, to: &tip, reason: &reason };
-            source.move_checkout(&step, state).wrap_err("it is merged, but its own branch is as before")?;
+        if let Some(step) = &rebased {
+            source.can_move(step, state)?;
+        }
+        match (&forward, &target) {
+            (Some(step), Some(target)) => target.move_checkout(step, state)?,
+            (Some(step), None) => source.move_branch(step)?,
+            (None, _) => {}
+        }
+        if let Some(step) = &rebased {
+            source.move_checkout(step, state).wrap_err("it is merged, but its own branch is as before")?;
         }
         Ok(())
     }
 }
 
-/// A directory for one merge. What a merge that was killed has left goes: nobody else merges here now.
+/// A directory for one merge. What one that was killed has left goes: nobody else merges now.
 fn private_directory(here: &Here) -> Result<tempfile::TempDir> {
     let merges = here.store.merges();
     for left in here.repository.checkouts().map_err(Report::new)? {
         if left.root.starts_with(&merges) {
             let _gone = std::fs::remove_dir_all(&left.admin_dir);
-            let _gone = left.root.parent().map(std::fs::remove_dir_all);
         }
     }
     let failed = "cannot make a private directory";
     let merges = crate::runs::private_directory(&merges).wrap_err(failed)?;
     tempfile::tempdir_in(merges).wrap_err(failed)
+}
+
+/// Takes away what merges that were killed have left, while nobody merges.
+fn sweep(here: &Here) {
+    for left in std::fs::read_dir(here.store.merges()).into_iter().flatten().flatten() {
+        let _next_time = std::fs::remove_dir_all(left.path());
+    }
 }

@@ -17,6 +17,8 @@ use sha2::{Digest as _, Sha256};
 use super::panes::Plan;
 use crate::runs::{ProcessIdentity, alive, private_directory};
 
+/// Below the state directory: where merges are computed. What lies there while nobody merges is of no use.
+pub(crate) const MERGES: &str = "merges";
 const RECORD: &str = "record.json";
 const STATE: &str = "state.json";
 const LOCK: &str = "state.lock";
@@ -168,7 +170,7 @@ impl Store {
 
     /// Where merges are computed, in worktrees that nobody else is to see.
     pub(crate) fn merges(&self) -> PathBuf {
-        self.root.with_file_name("merges")
+        self.root.with_file_name(MERGES)
     }
 
     fn directory(&self, worktree: &Path) -> PathBuf {

@@ -2,7 +2,7 @@
 //! exists nowhere else does not. What there is to lose is looked at twice: for the user's answer, and once nobody works
 //! there any more.
 
-use color_eyre::eyre::{Report, Result};
+use color_eyre::eyre::{Report, Result, WrapErr as _};
 use nix::sys::signal::Signal;
 
 use super::changes::{Behalf, Work};
@@ -54,8 +54,12 @@ pub(crate) fn remove(wish: &Remove, surroundings: &Surroundings) -> Result<u8, F
     let mut losses = Vec::new();
     for known in &chosen {
         made(known)?;
-        import(known, surroundings)?;
-        losses.push(lost(known, &work, main_branch.as_deref(), wish.keep_branch, surroundings)?);
+        losses.push(if wish.force {
+            Vec::new()
+        } else {
+            import(known, surroundings)?;
+            lost(known, &work, main_branch.as_deref(), wish.keep_branch, &here, surroundings)?
+        });
     }
     if !wish.force && !agreed(&chosen, &losses, wish.all || wish.gone)? {
         crate::ui::print("Aborted.");
@@ -141,6 +145,7 @@ fn lost(
     work: &Work,
     main_branch: Option<&str>,
     keep_branch: bool,
+    here: &Here,
     surroundings: &Surroundings,
 ) -> Result<Vec<String>> {
     let mut lost = Vec::new();
@@ -153,7 +158,13 @@ fn lost(
         lost.push("it is locked (git worktree lock)".to_owned());
     }
     if known.checkout.root.is_dir() {
-        let repository = known.repository()?;
+        let repository = match known.repository() {
+            Ok(repository) => repository,
+            Err(e) => {
+                lost.push(format!("it cannot be looked at: {e:#}"));
+                return Ok(lost);
+            }
+        };
         let uncommitted = Work::new(&repository, Behalf::User)?.uncommitted(true).map_err(Report::new)?;
         if let Some(first) = uncommitted.first() {
             let more =
@@ -167,9 +178,7 @@ fn lost(
             lost.push("something is under way there (git status says what)".to_owned());
         }
     }
-    if std::fs::read_dir(admin.join("modules")).is_ok_and(|mut modules| modules.next().is_some()) {
-        lost.push("the repositories of its submodules".to_owned());
-    }
+    lost.extend(held(known, here)?);
     let commits = |count: usize| if count == usize::MAX { "commits".to_owned() } else { format!("{count} commit(s)") };
     let Some(branch) = &known.checkout.branch else {
         // Also of a branch that is being rebased.
@@ -200,6 +209,17 @@ fn lost(
     };
     lost.extend((ahead > 0).then(|| format!("{} {place}", commits(ahead))));
     Ok(lost)
+}
+
+/// What lies in a worktree that is no part of its branch and is not looked into.
+pub(crate) fn held(known: &Known, here: &Here) -> Result<Option<String>> {
+    if std::fs::read_dir(known.checkout.admin_dir.join("modules")).is_ok_and(|mut modules| modules.next().is_some()) {
+        return Ok(Some("the repositories of its submodules".to_owned()));
+    }
+    let root = &known.checkout.root;
+    let all = here.all()?;
+    let inside = all.iter().find(|other| other.checkout.root != *root && other.checkout.root.starts_with(root));
+    Ok(inside.map(|inside| format!("another worktree, '{}'", text::line(&inside.name))))
 }
 
 /// Sandboxes that work in a worktree beside its agent, in words.
@@ -263,37 +283,42 @@ impl End<'_> {
             // Not under the lock: a hook may start sandboxes.
             Hook::PreRemove.run(self.config, &about)?;
         }
-        let _alone = CheckoutLock::alone(&self.main.common_dir).map_err(Report::new)?;
+        let _alone = CheckoutLock::alone(&surroundings.state).map_err(Report::new)?;
+        same(known, here)?;
         if let Some(entry) = &known.entry {
             show::close(entry)?;
         }
         if !crate::mutant::off("p9_remove") {
             live::end(&surroundings.state, root)?;
         }
-        import(known, surroundings)?;
-        self.still(known, &work, surroundings)?;
+        match import(known, surroundings) {
+            Err(e) if !matches!(self.only, Only::Anyway) => return Err(e),
+            _ => {}
+        }
+        self.still(known, &work, here, surroundings)?;
         work.remove_worktree(root, Some(&known.checkout.admin_dir))?;
         if let Some(base) = root.parent().filter(|base| base.ends_with(super::names::usual(&here.main))) {
             // Ours, and gone with the last worktree in it.
             let _others = std::fs::remove_dir(base);
         }
-        if let (true, Some(branch)) = (self.branch, &known.checkout.branch) {
-            work.delete_branch(branch).map_err(Report::new)?;
-        }
         if let Some(entry) = &known.entry {
             adopt(entry, here);
             entry.remove()?;
+        }
+        if let (true, Some(branch)) = (self.branch, &known.checkout.branch) {
+            let kept = || format!("the worktree is removed, its branch '{}' is not", text::line(branch));
+            work.delete_branch(branch).wrap_err_with(kept)?;
         }
         Ok(())
     }
 
     /// Looks again.
-    fn still(&self, known: &Known, work: &Work, surroundings: &Surroundings) -> Result<()> {
+    fn still(&self, known: &Known, work: &Work, here: &Here, surroundings: &Surroundings) -> Result<()> {
         let name = text::line(&known.name);
         match self.only {
             Only::Anyway => Ok(()),
             Only::Losing { agreed, main_branch, keep_branch } => {
-                let now = lost(known, work, main_branch, keep_branch, surroundings)?;
+                let now = lost(known, work, main_branch, keep_branch, here, surroundings)?;
                 match now.iter().find(|loss| !agreed.contains(loss)) {
                     None => Ok(()),
                     Some(new) => Err(hinted(
@@ -318,6 +343,16 @@ impl End<'_> {
                 ))
             }
         }
+    }
+}
+
+/// Refuses where another worktree has come in its place since it was looked up, or none is left.
+fn same(known: &Known, here: &Here) -> Result<()> {
+    let now = here.all()?.into_iter().find(|now| now.checkout.admin_dir == known.checkout.admin_dir);
+    let id = |known: &Known| known.entry.as_ref().map(|entry| entry.record.id.clone());
+    match now {
+        Some(now) if now.checkout.root == known.checkout.root && id(&now) == id(known) => Ok(()),
+        _ => Err(Report::msg(format!("'{}' has been removed meanwhile, by somebody else", text::line(&known.name)))),
     }
 }
 

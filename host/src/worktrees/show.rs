@@ -2,6 +2,7 @@
 //! none. Opened, found again, typed into, read and closed.
 
 use std::ffi::OsString;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ const CLOSING: Duration = Duration::from_secs(10);
 /// And to begin.
 const OPENING: Duration = Duration::from_secs(10);
 /// An agent that ends within this has not begun at all: its program is not there, or its sandbox cannot be had.
-const AT_ONCE: Duration = Duration::from_millis(400);
+const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// Where windows are opened.
 #[derive(Debug, Clone)]
@@ -259,7 +260,14 @@ fn in_background(entry: &Entry, surroundings: &Surroundings) -> Result<Option<Pl
 
 /// The terminal of a worktree in the background.
 pub(crate) fn background(entry: &Entry) -> Result<Detached> {
-    let directory = runs::private_directory(&entry.directory.join("terminal")).wrap_err("cannot make its directory")?;
+    let directory = entry.directory.join("terminal");
+    match std::fs::DirBuilder::new().mode(0o700).create(&directory) {
+        Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
+            // The record is gone, and does not come back.
+            return Err(e).wrap_err("cannot make its directory");
+        }
+        _ => {}
+    }
     Ok(Detached::new(directory))
 }
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-use workmux_tests::{Run, Sandbox, World, told, wait_until};
+use workmux_tests::{Run, Sandbox, World, require_engine, told, wait_until};
 
 use super::scene::{OBEDIENT, Puppet, Witness, branches, on_both, scene, scene_with, subjects, tree};
 
@@ -19,12 +19,13 @@ struct Pausing {
 }
 
 impl Pausing {
-    /// It passes its input on first.
+    /// It passes its input on first, and pauses at all but what was there before.
     fn new(world: &World) -> Self {
         let of = |name: &str| world.home().join(name);
         let it = Self { program: of("bin/pause"), begun: of("begun"), pipe: of("go") };
         let script = format!(
-            "#!/bin/sh\ncat\n[ -e '{}' ] || exit 0\n: > '{}'\nread line < '{}' || :\n",
+            "#!/bin/sh\nin=$(cat)\nprintf %s \"$in\"\n\
+             [ \"$in\" != first ] && [ -e '{}' ] || exit 0\n: > '{}'\nread line < '{}' || :\n",
             of("armed").display(),
             it.begun.display(),
             it.pipe.display()
@@ -80,7 +81,7 @@ fn merged(on: Sandbox, mutant: &str) -> (World, workmux_tests::Finished) {
 fn p11_no_merge_is_led_out(on: Sandbox) {
     let (world, finished) = merged(on, "");
     let _witness = Witness(&world);
-    finished.code(1).warns("nothing was changed").warns("cannot write d/1");
+    finished.code(1).warns("could not be moved, and is as before").warns("cannot write d/1");
     let out = world.home().join("out");
     assert_eq!(fs::read_dir(&out).expect("it is there").count(), 1, "nothing came to lie outside");
     assert_eq!(subjects(&world, "own"), ["files", "ignore", "first"], "nothing is merged");
@@ -138,5 +139,58 @@ fn p9_no_removal_is_led_out(on: Sandbox) {
     assert_eq!(removed(on, ""), 3);
     if on == Sandbox::Bubblewrap {
         assert_eq!(removed(on, "p9_remove"), 0, "this test can fail");
+    }
+}
+
+#[test]
+fn p34_a_merge_beside_a_guest_spares_what_git_was_told_not_to_look_at() {
+    require_engine!("bubblewrap");
+    let world = scene(Sandbox::Bubblewrap);
+    for name in ["1", "2"] {
+        world.write(world.main().join("d").join(name), "first");
+    }
+    world.git(&world.main(), &["add", "."]).ok();
+    world.git(&world.main(), &["commit", "-qm", "files"]).ok();
+    let own = Puppet::new(&world, "own");
+    // Where a file is to come there may be a directory without anything in it.
+    own.does("mkdir -p new/file");
+    let tree_of_own = tree(&world, "own");
+    world.git(&tree_of_own, &["update-index", "--skip-worktree", "d/2"]).ok();
+    world.write(tree_of_own.join("d/2"), "the user's");
+    world.workmux(&["add", "kid"]).run().ok();
+    let kid = tree(&world, "kid");
+    for name in ["d/1", "d/2", "new/file"] {
+        world.write(kid.join(name), "second");
+    }
+    world.git(&kid, &["add", "."]).ok();
+    world.git(&kid, &["commit", "-qm", "kid"]).ok();
+    let merge = || world.workmux(&["merge", "kid", "--into", "own"]).run();
+    merge().code(1).warns("d/2 is changed where 'own' is checked out");
+    assert_eq!(
+        (world.read(tree_of_own.join("d/1")), world.read(tree_of_own.join("d/2"))),
+        ("first".into(), "the user's".into())
+    );
+    world.write(tree_of_own.join("d/2"), "first");
+    merge().ok().says("✓ Merged 'kid' into 'own'");
+    assert_eq!(world.read(tree_of_own.join("new/file")), "second");
+    assert_eq!(world.git(&tree_of_own, &["status", "--porcelain"]).ok().stdout, "");
+}
+
+#[test]
+fn p9_no_link_that_a_guest_has_left_leads_a_new_worktree_out() {
+    require_engine!("bubblewrap");
+    let shared = "extra_mounts: [{ host_path: ~/shared, writable: true }]";
+    for dir in ["~/shared/wt", "~/shared/wt/new/dir"] {
+        let world = scene_with(Sandbox::Bubblewrap, shared, &format!("{OBEDIENT}worktree_dir: {dir}\n"));
+        let victim = world.home().join("victim");
+        world.folder(&victim);
+        world.folder(&world.home().join("shared"));
+        world
+            .shell(&["ln", "-s", &victim.display().to_string(), &world.home().join("shared/wt").display().to_string()])
+            .run()
+            .ok();
+        world.workmux(&["add", "kid"]).run().code(1).warns("cannot make the directory for worktrees");
+        assert_eq!(fs::read_dir(&victim).expect("it is there").count(), 0);
+        assert_eq!(branches(&world), ["main"]);
     }
 }

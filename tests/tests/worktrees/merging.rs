@@ -95,6 +95,46 @@ fn a_branch_that_is_not_checked_out_takes_a_merge_as_well() {
 }
 
 #[test]
+fn a_rebase_spares_what_is_not_committed() {
+    let world = World::new();
+    let main = world.main();
+    world.write(world.git_dir().join("info/exclude"), "*.ign\n");
+    let tree = worked(&world, "a");
+    world.write(tree.join("x.ign"), "SECRET");
+    world.write(main.join("x.ign"), "other");
+    world.git(&main, &["add", "-f", "x.ign"]).ok();
+    world.git(&main, &["commit", "-qm", "x"]).ok();
+    let rebase = ["merge", "a", "--rebase", "--keep", "--ignore-uncommitted"];
+    world.workmux(&rebase).run().code(1).warns("'x.ign' is in the way where 'a' is checked out");
+    assert_eq!((world.read(tree.join("x.ign")), world.log("main")), ("SECRET".into(), "x first".into()));
+    std::fs::remove_file(tree.join("x.ign")).unwrap();
+    world.write(tree.join("a"), "changed");
+    world.workmux(&rebase).run().code(1).warns("a rebase would move files under it");
+    assert_eq!((world.read(tree.join("a")), world.log("main")), ("changed".into(), "x first".into()));
+}
+
+#[test]
+fn a_merge_keeps_a_worktree_with_repositories_of_submodules_in_it() {
+    let world = World::new();
+    let tree = worked(&world, "a");
+    world.write(world.git_dir().join("worktrees/a/modules/one/HEAD"), "");
+    world.workmux(&["merge", "a"]).run().ok().says("Kept worktree 'a': it holds the repositories of its submodules");
+    assert_eq!(world.log("main"), "a first");
+    assert!(tree.exists());
+}
+
+#[test]
+fn nothing_is_merged_into_a_branch_that_is_being_rebased() {
+    let world = World::new();
+    let tree = worked(&world, "a");
+    commit_in(&world, &tree, "c", "ours", "c");
+    commit_in(&world, &world.main(), "c", "theirs", "theirs");
+    world.git(&tree, &["rebase", "-q", "main"]).code(1);
+    worked(&world, "b");
+    world.workmux(&["merge", "b", "--into", "a"]).run().code(1).warns("'a' is being rebased in 'a'");
+}
+
+#[test]
 fn a_merge_goes_into_a_branch_and_nothing_else() {
     let world = World::new();
     worked(&world, "a");

@@ -113,9 +113,12 @@ fn an_agent_that_does_not_begin_is_said() {
     said.says("✓ Created worktree 'topic'")
         .warns("the agent of 'topic' ended at once with 7")
         .warns("workmux open topic");
-    let tmux = world.tmux();
-    let said = world.add(&["other", "-a", "absent-agent", "-p", "x"]).envs(tmux.variables("test:window")).run().ok();
+    let said = world.add(&["other", "-a", "absent-agent", "-p", "x"]).run().ok();
     said.warns("the agent of 'other' ended at once with 127").warns("workmux capture other");
+    // Where there is a window, what it shows is not said twice.
+    let tmux = world.tmux();
+    let said = world.add(&["shown", "-p", "x"]).envs(tmux.variables("test:window")).run().ok();
+    said.never_says("ended at once");
     drop(tmux);
     world.put_program("claude", "#!/bin/sh\nexit 0\n");
     world.add(&["done", "-p", "x"]).run().ok().never_says("ended at once");
