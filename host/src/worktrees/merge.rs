@@ -176,16 +176,18 @@ impl Merging<'_> {
             return Ok(lines);
         }
         let main = Repository::discover(&self.here.main).map_err(Report::new)?;
+        let main_branch = source.main_branch(self.config.main_branch.as_deref())?;
+        let goes = main_branch.as_deref() != Some(ready.branch.as_str());
         let end = End {
             config: self.config,
             hooks: self.hooks,
-            branch: true,
+            branch: goes,
             only: Only::Merged(merged.as_deref().unwrap_or_default()),
             main: &main,
             behalf: self.behalf,
         };
         end.of(self.known, self.here, surroundings).wrap_err("it is merged, but the worktree is kept")?;
-        lines.push(format!("✓ Removed worktree '{name}' and its branch"));
+        lines.push(format!("✓ Removed worktree '{name}'{}", if goes { " and its branch" } else { "" }));
         Ok(lines)
     }
 

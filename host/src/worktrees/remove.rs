@@ -271,7 +271,8 @@ impl End<'_> {
     pub(crate) fn of(&self, known: &Known, here: &Here, surroundings: &Surroundings) -> Result<()> {
         let work = Work::new(self.main, self.behalf)?;
         let root = &known.checkout.root;
-        if self.hooks && root.is_dir() {
+        // Not in a directory that has come in its place.
+        if self.hooks && known.repository().is_ok() {
             let about = About {
                 handle: &known.name,
                 worktree: root,

@@ -137,6 +137,10 @@ fn the_main_branch_stays_wherever_it_is_checked_out() {
     let said = world.workmux(&["remove", "main"]).run().ok().stdout;
     assert_eq!(said, "✓ Removed worktree 'main'\n");
     assert_eq!(world.branches(), ["elsewhere", "main"]);
+    world.add(&["main"]).run().ok();
+    let said = world.workmux(&["merge", "main", "--into", "elsewhere"]).run().ok();
+    said.says("✓ Merged 'main' into 'elsewhere' (1 commit(s))\n✓ Removed worktree 'main'\n");
+    assert_eq!(world.branches(), ["elsewhere", "main"]);
 }
 
 #[test]
