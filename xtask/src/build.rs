@@ -90,7 +90,8 @@ fn build_host(workspace: &Workspace, profile: Profile) -> Result<Product> {
             }
         }
     }
-    let mut product = Product { host: PathBuf::new(), guest: PathBuf::new(), plugins: vec![], others: vec![], limactl: None };
+    let mut product =
+        Product { host: PathBuf::new(), guest: PathBuf::new(), plugins: vec![], others: vec![], limactl: None };
     for artifact in artifacts(&mut command)? {
         if artifact.test {
             continue;

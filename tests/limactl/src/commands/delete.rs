@@ -20,7 +20,9 @@ pub(super) fn run(store: &Store, words: &Words) -> Result<i32> {
         };
         let refused = |why: &str| Failure::new(format!("failed to delete instance {quoted}: {why}"));
         if instance.protected {
-            return Err(refused("instance is protected to prohibit accidental removal (Hint: use `limactl unprotect`)"));
+            return Err(refused(
+                "instance is protected to prohibit accidental removal (Hint: use `limactl unprotect`)",
+            ));
         }
         if !words.on("force") && instance.status != Status::Stopped {
             let (wanted, got) = (store.version.quote("Stopped"), store.version.quote(instance.status.text()));
