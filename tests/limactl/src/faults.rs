@@ -20,7 +20,7 @@ pub(crate) struct Faults {
     pub(crate) broken_window_ms: u64,
     /// How long the machine takes to power off.
     pub(crate) stop_ms: u64,
-    /// Between its check and its act, `start` waits until so many of them are past the check.
+    /// Between its check and its act, `start` waits until so many of them have passed the check.
     pub(crate) start_together: usize,
     /// The host agent gives up with this error.
     pub(crate) fail_start: Option<String>,

@@ -73,7 +73,7 @@ fn held(lima: &Lima, case: &impl Fn(&Lima)) {
         Subject::Double { release } => (release.clone(), false),
         Subject::Real { .. } => (lima.version(), true),
     };
-    lima.recording.borrow().close(&release, real);
+    lima.recording.take().close(&release, real);
 }
 
 impl Lima {
@@ -144,7 +144,13 @@ impl Lima {
         let template =
             std::env::var_os("WORKMUX_TEST_LIMACTL_TEMPLATE").filter(|_| matches!(self.subject, Subject::Real { .. }));
         let base = template.map_or_else(
-            || format!("images: [{{location: '{}'}}]\nplain: false\n", self.image().display()),
+            // Else a real one would fetch what runs containers.
+            || {
+                format!(
+                    "images: [{{location: '{}'}}]\ncontainerd: {{system: false, user: false}}\n",
+                    self.image().display()
+                )
+            },
             |path| fs::read_to_string(path).expect("the template can be read"),
         );
         format!("{base}{more}\n")

@@ -5,9 +5,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
-use workmux_tests::{Finished, checkout};
+use workmux_tests::{Finished, checkout, given};
 
 /// One command of a case.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +20,15 @@ struct Step {
     stderr: String,
 }
 
+/// What is kept of a case.
+#[derive(Debug, Serialize, Deserialize)]
+struct Kept {
+    release: String,
+    /// When it was recorded, in seconds since 1970.
+    at: u64,
+    steps: Vec<Step>,
+}
+
 /// The commands of one case.
 #[derive(Debug, Default)]
 pub(crate) struct Recording(Vec<Step>);
@@ -27,7 +37,7 @@ impl Recording {
     /// Adds one.
     pub(crate) fn note(&mut self, words: &[&str], finished: &Finished, home: &Path) {
         let home = home.to_str().expect("UTF-8");
-        let plain = |text: &str| text.replace(home, "HOME");
+        let plain = |text: &str| text.replace(home, "HOME").replace(&given().user.name, "USER");
         self.0.push(Step {
             argv: words.iter().map(|word| without_numbers(&plain(word))).collect(),
             code: finished.code,
@@ -37,22 +47,30 @@ impl Recording {
     }
 
     /// Ends the case: a real one's is kept, and the stand-in's compared with it.
-    pub(crate) fn close(&self, release: &str, real: bool) {
+    pub(crate) fn close(self, release: &str, real: bool) {
         let case = std::thread::current().name().unwrap_or("unnamed").replace("::", ".");
         let path = recordings().join(release).join(format!("{case}.json"));
         if real {
+            let kept = Kept { release: release.to_owned(), at: now(), steps: self.0 };
             fs::create_dir_all(path.parent().expect("a folder")).expect("the recordings' folder");
-            fs::write(&path, serde_json::to_string_pretty(&self.0).expect("JSON")).expect("the recording is written");
+            fs::write(&path, serde_json::to_string_pretty(&kept).expect("JSON")).expect("the recording is written");
             return;
         }
         let Ok(text) = fs::read_to_string(&path) else {
             eprintln!("unverified against a real limactl {release}: {case}");
             return;
         };
-        let seen: Vec<Step> = serde_json::from_str(&text).expect("a recording");
-        let codes = |steps: &[Step]| steps.iter().map(|step| (step.argv.clone(), step.code)).collect::<Vec<_>>();
-        assert_eq!(codes(&self.0), codes(&seen), "left: the stand-in; right: a real limactl {release}");
+        let kept: Kept = serde_json::from_str(&text).expect("a recording");
+        let age = now().saturating_sub(kept.at) / 86_400;
+        eprintln!("compared with a real limactl {release}, recorded {age} days ago: {case}");
+        let shape = |step: &Step| (step.argv.clone(), step.code, step.stdout.is_empty());
+        let shapes = |steps: &[Step]| steps.iter().map(shape).collect::<Vec<_>>();
+        assert_eq!(shapes(&self.0), shapes(&kept.steps), "left: the stand-in; right: a real limactl {release}");
     }
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock that is right").as_secs()
 }
 
 /// Ports and processes have another number each time.

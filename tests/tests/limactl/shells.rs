@@ -1,7 +1,7 @@
 //! `shell`: what reaches the guest and what comes back.
 
 use nix::sys::signal::Signal;
-use workmux_tests::{Pty, wait_until};
+use workmux_tests::{Process, Pty, wait_until};
 
 use super::case::{Lima, Needs, contract, double, each_release};
 
@@ -163,6 +163,19 @@ fn a_directory_is_gone_to_or_it_fails() {
 }
 
 #[test]
+fn before_2_0_one_mount_was_enough_to_look_for_the_hosts_directory() {
+    each_release(|lima, release| {
+        lima.boot("vm", &format!("mounts: [{{location: '{}'}}]", lima.shared().display()));
+        let here = lima.world().home().join("here");
+        lima.world().folder(&here);
+        let said = lima.shell("vm", &["pwd"]).dir(&here).run().ok();
+        // Where it then goes is the host's home, which the guest has as the mount's parent.
+        let tried = said.stderr.contains("cd: ") && said.stdout.trim() == lima.world().home().to_str().unwrap();
+        assert_eq!(tried, release.starts_with('1'), "{release}: {said}");
+    });
+}
+
+#[test]
 fn a_guests_process_survives_its_client() {
     contract(Needs::Boot, |lima| {
         let shared = lima.shared();
@@ -190,9 +203,10 @@ fn a_signal_for_the_client_is_not_the_guests() {
         let client = lima.limactl(&["shell", "--workdir", dir, "vm", "sh", "-c", &script]).start();
         let told = workmux_tests::told(&shared.join(&pipe));
         client.signal(Signal::SIGTERM);
-        assert_eq!(client.wait().signal, Some(15));
+        wait_until("the client to end", || Process::find(client.pid()).is_none());
         assert!(shared.join(&pipe).exists());
         drop(told);
+        assert_eq!(client.wait().signal, Some(15));
         wait_until("the guest's process to end", || !shared.join(&pipe).exists());
     });
 }
