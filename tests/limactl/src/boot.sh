@@ -30,4 +30,20 @@ trap '' PIPE
 echo boot-done 2>/dev/null
 trap - PIPE
 exec >&2
+
+# The power button: everybody may tidy up, for a moment.
+shut_down() {
+    trap '' TERM
+    kill -TERM -1
+    for _ in {1..100}; do
+        others=
+        for process in /proc/[0-9]*; do
+            case ${process#/proc/} in 1 | $$) ;; *) others=yes ;; esac
+        done
+        [ -n "$others" ] || break
+        sleep 0.02
+    done
+    exit
+}
+trap shut_down TERM
 wait "$machine"

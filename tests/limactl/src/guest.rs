@@ -59,6 +59,12 @@ const FOLDERS: [&str; 14] = [
     "var/log",
     "var/tmp",
 ];
+/// In guests of Lima everybody may become root. Here there is only one user, who may write wherever root would.
+const SUDO: &str = "#!/bin/sh\n\
+    while [ $# -gt 0 ]; do\n\
+        case $1 in -u | -g | -p | -h) shift 2 ;; --) shift; break ;; -*) shift ;; *=*) export \"$1\"; shift ;; *) break ;; esac\n\
+    done\n\
+    exec \"$@\"\n";
 const PROFILE: &str = "export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n";
 
 /// A machine that runs.
@@ -166,6 +172,12 @@ pub(crate) fn start(instance: &Instance, config: &Config, home: &Path, port: u16
     }
 }
 
+/// The process in the guest that understands the power button.
+pub(crate) fn button(first: i32) -> Option<i32> {
+    let children = fs::read_to_string(format!("/proc/{first}/task/{first}/children")).ok()?;
+    children.split_whitespace().next()?.parse().ok()
+}
+
 /// Waits until the boot is through; whether it got there.
 pub(crate) fn boots(said: &mut BufReader<ChildStdout>) -> bool {
     let mut line = String::new();
@@ -216,6 +228,8 @@ fn format(disk: &Path, instance: &Instance, config: &Config, home: &Path) -> Res
     write("etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n".into()).map_err(fail)?;
     write("etc/shells", "/bin/sh\n/bin/bash\n".into()).map_err(fail)?;
     write("etc/profile", PROFILE.into()).map_err(fail)?;
+    write("usr/local/bin/sudo", SUDO.into()).map_err(fail)?;
+    fs::set_permissions(disk.join("usr/local/bin/sudo"), fs::Permissions::from_mode(0o755)).map_err(fail)?;
     let key = disk.join("etc/ssh/ssh_host_ed25519_key");
     if !key.exists() {
         ssh::generate_key(&key, &hostname)?;

@@ -9,12 +9,14 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getpid};
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
 
 use crate::events::{self, PERIOD, Status};
 use crate::failure::{Failure, Result};
@@ -27,6 +29,9 @@ use crate::store::{Instance, Store, live_pid};
 
 pub(crate) const FLAGS: [Flag; 2] = [Flag("pidfile", None, Takes::Text), Flag("socket", None, Takes::Text)];
 
+/// How long a guest may take over the power button.
+const POWER_OFF: Duration = Duration::from_secs(5);
+
 /// What happens to it.
 enum Happened {
     /// It is to go.
@@ -37,6 +42,37 @@ enum Happened {
     Booted,
 }
 
+/// The signals that ask it to go. They are caught, not blocked: a blocked one would be so in the whole guest.
+struct Asking {
+    runtime: Runtime,
+    interrupt: Signals,
+    terminate: Signals,
+}
+
+impl Asking {
+    fn listen() -> std::io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let inside = runtime.enter();
+        let (interrupt, terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        drop(inside);
+        Ok(Self { runtime, interrupt, terminate })
+    }
+
+    fn pass_on(mut self, asked: &Sender<Happened>) {
+        self.runtime.block_on(async {
+            loop {
+                tokio::select! {
+                    _ = self.interrupt.recv() => {}
+                    _ = self.terminate.recv() => {}
+                }
+                if asked.send(Happened::Asked).is_err() {
+                    break;
+                }
+            }
+        });
+    }
+}
+
 /// Runs until the instance does not.
 pub(crate) fn run(store: &Store, words: &Words) -> Result<i32> {
     let names = words.texts();
@@ -44,10 +80,8 @@ pub(crate) fn run(store: &Store, words: &Words) -> Result<i32> {
         return Err("requires --pidfile, --socket and one instance".into());
     };
     let (pid_file, socket) = (Path::new(pid_file), Path::new(socket));
-    // Before any thread, so that all have it.
-    let asking = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM]);
-    asking.thread_block().map_err(|e| Failure::new(format!("sigmask: {}", e.desc())))?;
-
+    // Before anybody can know whom to ask.
+    let asking = Asking::listen().map_err(|e| Failure::new(format!("signals: {e}")))?;
     let other = live_pid(pid_file)?;
     if other != 0 {
         return Err(format!(
@@ -67,7 +101,7 @@ pub(crate) fn run(store: &Store, words: &Words) -> Result<i32> {
 }
 
 /// Has the instance run; the error that ended it, if one did.
-fn serve(store: &Store, name: &str, socket: &Path, asking: SigSet) -> Option<String> {
+fn serve(store: &Store, name: &str, socket: &Path, asking: Asking) -> Option<String> {
     let served = || {
         let instance = store.load(name)?;
         let config = instance.config()?.clone();
@@ -94,11 +128,11 @@ fn serve(store: &Store, name: &str, socket: &Path, asking: SigSet) -> Option<Str
 }
 
 /// Watches over the machine until it or we are to go.
-fn attend(instance: &Instance, machine: Guest, port: &Port, shown: u16, faults: &Faults, asking: SigSet) -> Result {
+fn attend(instance: &Instance, machine: Guest, port: &Port, shown: u16, faults: &Faults, asking: Asking) -> Result {
     let Guest { mut around, first, mut said } = machine;
     let (send, happened) = mpsc::channel();
     let (asked, booted, ended) = (send.clone(), send.clone(), send);
-    thread::spawn(move || while asking.wait().is_ok() && asked.send(Happened::Asked).is_ok() {});
+    thread::spawn(move || asking.pass_on(&asked));
     let delay = Duration::from_millis(faults.boot_ms);
     thread::spawn(move || {
         thread::sleep(delay);
@@ -136,6 +170,13 @@ fn attend(instance: &Instance, machine: Guest, port: &Port, shown: u16, faults: 
     log::info("Received SIGINT, shutting down the host agent");
     let _closed = master(instance, &["-O", "exit"]);
     thread::sleep(Duration::from_millis(faults.stop_ms));
+    if let Some(button) = guest::button(first) {
+        let _already_gone = kill(Pid::from_raw(button), Signal::SIGTERM);
+    }
+    let until = Instant::now() + POWER_OFF;
+    while !over.load(Ordering::Acquire) && Instant::now() < until {
+        thread::sleep(PERIOD);
+    }
     let _already_gone = kill(Pid::from_raw(first), Signal::SIGKILL);
     while !over.load(Ordering::Acquire) {
         thread::sleep(PERIOD);

@@ -4,7 +4,8 @@
 //! `flags` reads words as cobra does, `version` knows how releases differ, `store` derives what is known of instances from
 //! files and live processes, `config` reads `lima.yaml`, `edits` changes it, `commands` are the words themselves;
 //! `hostagent` is the process behind a running instance, `guest` the namespace it starts, `ssh` the way into it, `events`
-//! what it reports; `faults` is what a test makes go wrong.
+//! what it reports; `faults` is what a test makes go wrong, `journal` what a test can look up. `log`, `quoting` and `failure`
+//! are how it speaks.
 
 #![forbid(unsafe_code)]
 

@@ -72,6 +72,7 @@ fn a_guest_has_a_system_of_its_own() {
         run("touch /usr/new").code(1);
         run("echo x > /tmp/mine && echo x > /var/tmp/mine && test -w ~").ok();
         assert!(!std::path::Path::new("/tmp/mine").exists());
+        run("sudo -n mkdir -p /opt/x && sudo -u root A=b sh -c 'echo $A > /opt/x/y' && cat /opt/x/y").ok().says("b");
         run("getent hosts host.lima.internal; getent passwd $(id -u)").ok().says("/bin/bash");
     });
 }

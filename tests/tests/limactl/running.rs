@@ -88,6 +88,24 @@ fn a_disk_outlives_its_machine() {
 }
 
 #[test]
+fn who_works_in_a_guest_may_tidy_up_when_it_stops() {
+    contract(Needs::Boot, |lima| {
+        let shared = lima.shared();
+        lima.boot("vm", &format!("mounts: [{{location: '{}', writable: true}}]", shared.display()));
+        let (script, pipe) = workmux_tests::pausing("true");
+        let script = format!("cd '{}'; trap 'echo tidy > tidied; exit' TERM; {script}", shared.display());
+        let worker = format!("setsid bash -c {} </dev/null >/dev/null 2>&1 &", workmux_tests::quoted(&script));
+        lima.shell("vm", &["sh", "-c", &worker]).run().ok();
+        // It holds the other end while it works.
+        let told = workmux_tests::told(&shared.join(pipe));
+        lima.shell("vm", &["true"]).run().ok();
+        lima.run(&["stop", "vm"]).ok();
+        drop(told);
+        assert_eq!(lima.world().read(shared.join("tidied")), "tidy\n");
+    });
+}
+
+#[test]
 fn deleting_by_force_ends_everything() {
     contract(Needs::Boot, |lima| {
         lima.boot("vm", "");

@@ -78,6 +78,17 @@ fn death_by_a_signal_is_255() {
 }
 
 #[test]
+fn signals_work_in_a_guest_as_anywhere() {
+    contract(Needs::Boot, |lima| {
+        lima.boot("vm", "");
+        for (signal, code) in [("TERM", 143), ("INT", 130), ("HUP", 129)] {
+            let script = format!("env --default-signal sleep 100 & kill -{signal} $!; wait $!");
+            lima.shell("vm", &["sh", "-c", &script]).run().code(code);
+        }
+    });
+}
+
+#[test]
 fn there_is_a_terminal_exactly_where_standard_output_is_one() {
     contract(Needs::Boot, |lima| {
         lima.boot("vm", "");
