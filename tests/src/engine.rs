@@ -56,6 +56,11 @@ fn probe(name: &str) -> Option<String> {
         "bubblewrap" => {
             &[&["bwrap", "--unshare-user", "--unshare-pid", "--ro-bind", "/", "/", "true"], &["pasta", "--version"]]
         }
+        "limactl" => &[
+            &["bwrap", "--unshare-user", "--unshare-pid", "--ro-bind", "/", "/", "true"],
+            &["ssh", "-V"],
+            &["sh", "-c", "command -v sshd"],
+        ],
         "npm" => &[&["npm", "--version"]],
         "tmux" => &[&["tmux", "-V"]],
         _ => panic!("no test knows an engine '{name}'"),

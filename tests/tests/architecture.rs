@@ -130,6 +130,13 @@ fn unsafe_code_stands_where_the_list_says() {
 }
 
 #[test]
+fn the_stand_in_for_limactl_knows_nothing_of_ours() {
+    let ours = |file: &&PathBuf| file.starts_with("tests/limactl/src") && read(file).contains("workmux");
+    let knowing: Vec<_> = files(&["rs", "sh"]).into_iter().filter(|file| ours(&file)).collect();
+    assert!(knowing.is_empty(), "{knowing:?}");
+}
+
+#[test]
 fn every_source_file_says_what_it_is() {
     let opens = |text: &str| text.starts_with("//!") || text.starts_with("#![doc = include_str!");
     let silent: Vec<_> = files(&["rs"]).into_iter().filter(|f| !opens(&read(f))).collect();

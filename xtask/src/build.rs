@@ -41,6 +41,8 @@ pub(crate) struct Product {
     pub(crate) plugins: Vec<PathBuf>,
     /// Other backends: examples, and those that are wrong on purpose.
     pub(crate) others: Vec<PathBuf>,
+    /// The stand-in for `limactl`, in the test build.
+    pub(crate) limactl: Option<PathBuf>,
 }
 
 /// The task.
@@ -88,7 +90,8 @@ fn build_host(workspace: &Workspace, profile: Profile) -> Result<Product> {
             }
         }
     }
-    let mut product = Product { host: PathBuf::new(), guest: PathBuf::new(), plugins: vec![], others: vec![] };
+    let mut product =
+        Product { host: PathBuf::new(), guest: PathBuf::new(), plugins: vec![], others: vec![], limactl: None };
     for artifact in artifacts(&mut command)? {
         if artifact.test {
             continue;
@@ -96,6 +99,9 @@ fn build_host(workspace: &Workspace, profile: Profile) -> Result<Product> {
         let ours = workspace.packages.iter().find(|p| workspace.root.join(&p.folder) == artifact.folder);
         match (&artifact.executable, ours) {
             (Some(executable), Some(package)) if package.name == "workmux" => product.host = executable.clone(),
+            (Some(executable), Some(package)) if package.name == "fake-limactl" => {
+                product.limactl = Some(executable.clone());
+            }
             (None, Some(package)) if artifact.library.is_some() => {
                 let list =
                     if package.folder.starts_with("plugins") { &mut product.plugins } else { &mut product.others };

@@ -13,6 +13,9 @@ pub(crate) type Programs = &'static [(&'static str, &'static str)];
 pub(crate) const SANDBOXES: Programs = &[("bwrap", "bubblewrap"), ("pasta", "passt"), ("tmux", "tmux"), ("git", "git")];
 /// What tests need besides, next to the engines: a real agent is installed the way its users install it.
 const AGENTS: Programs = &[("npm", "npm")];
+/// What the guests of the stand-in for `limactl` are entered by.
+const GUESTS: Programs = &[("/usr/sbin/sshd", SSH_SERVER), ("ssh", "openssh-client")];
+const SSH_SERVER: &str = "openssh-server";
 
 /// Everything that is measured.
 pub(crate) fn measured() -> Vec<(&'static str, &'static str)> {
@@ -21,7 +24,7 @@ pub(crate) fn measured() -> Vec<(&'static str, &'static str)> {
 
 /// Everything that tests use.
 pub(crate) fn tests() -> Vec<(&'static str, &'static str)> {
-    [SANDBOXES, AGENTS, crate::engines::PROGRAMS].concat()
+    [SANDBOXES, AGENTS, GUESTS, crate::engines::PROGRAMS].concat()
 }
 
 /// Whether this machine may be changed.
@@ -91,6 +94,9 @@ pub(crate) fn prepare(consent: Consent, programs: &[(&'static str, &'static str)
         for step in &mut steps {
             process::run(step)?;
         }
+        if missing.contains(&SSH_SERVER) {
+            quiet_ssh_server();
+        }
         missing = self::missing(programs);
         account = Account::find()?;
     }
@@ -101,6 +107,15 @@ pub(crate) fn prepare(consent: Consent, programs: &[(&'static str, &'static str)
             account::NAME
         )),
     }
+}
+
+/// Ends what the package may have started, and keeps it from starting again: tests start the server themselves, and this
+/// machine need not be entered.
+fn quiet_ssh_server() {
+    let systemd = std::path::Path::new("/run/systemd/system").exists();
+    let words: &[&str] =
+        if systemd { &["systemctl", "disable", "--now", "ssh.service"] } else { &["service", "ssh", "stop"] };
+    let _nothing_to_end = process::succeeds(Command::new(words[0]).args(&words[1..]));
 }
 
 /// Where an ordinary user gets a network of its own from. Where a device manager runs it is open to everybody.

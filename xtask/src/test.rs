@@ -32,6 +32,9 @@ pub(crate) fn run(workspace: &Workspace, consent: Consent, filter: Option<&str>)
     for library in &product.others {
         install::put(library, &stage.join("other").join(library.file_name().unwrap_or_default()), 0o644)?;
     }
+    // In a folder of its own, which a test puts on the search path.
+    let limactl = stage.join("doubles/limactl");
+    install::put(product.limactl.as_deref().ok_or("cargo built no program 'fake-limactl'")?, &limactl, 0o755)?;
     let engines = steps.time("engines", || Engines::prepare(&scratch, &ready.account));
     let ledger = scratch.path("ledger");
     let _absent = std::fs::remove_file(&ledger);
@@ -43,6 +46,7 @@ pub(crate) fn run(workspace: &Workspace, consent: Consent, filter: Option<&str>)
     tests.env("WORKMUX_TEST_BIN", stage.join("bin/workmux")).env("WORKMUX_TEST_STAMP", &stamp);
     tests.env("WORKMUX_TEST_GUEST", stage.join("lib/workmux/guest").join(workspace.arch()).join("workmux"));
     tests.env("WORKMUX_TEST_OTHER_PLUGINS", stage.join("other")).env("WORKMUX_TEST_LEDGER", &ledger);
+    tests.env("WORKMUX_TEST_LIMACTL_DOUBLE", &limactl);
     if ready.account.borrowed {
         tests.env("WORKMUX_TEST_USER", &ready.account.name);
     }
@@ -63,6 +67,9 @@ pub(crate) fn run(workspace: &Workspace, consent: Consent, filter: Option<&str>)
 
     let ledger = Ledger::parse(&std::fs::read_to_string(&ledger).unwrap_or_default());
     println!("\n{} passed, {} failed; on engines:\n{ledger}{steps}", totals.passed, totals.failed);
+    if std::env::var_os("WORKMUX_TEST_LIMACTL").is_none() {
+        println!("contract(real limactl): NOT RUN (WORKMUX_TEST_LIMACTL names none)");
+    }
     if !ready.missing.is_empty() {
         println!("to run what was skipped: {}", setup::install_line(&ready.missing).unwrap_or_default());
     }

@@ -15,8 +15,13 @@ const MANY: usize = 20;
 pub(super) fn pairs(workspace: &Workspace, product: &Product, home: &Home, stage: &Path) -> Result<Vec<Pair>> {
     let prefix = |name: &str, count: usize| -> Result<PathBuf> {
         let prefix = stage.join(name);
-        let bare =
-            Product { plugins: vec![], others: vec![], host: product.host.clone(), guest: product.guest.clone() };
+        let bare = Product {
+            plugins: vec![],
+            others: vec![],
+            limactl: None,
+            host: product.host.clone(),
+            guest: product.guest.clone(),
+        };
         install::lay_out(workspace, &bare, &prefix)?;
         for number in 0..count {
             install_copy(product, &prefix.join("lib/workmux/plugins"), number)?;
