@@ -19,7 +19,7 @@ use crate::text;
 /// Directories in each other; below that everything counts as one file.
 const DEEPEST: usize = 64;
 /// What one git command may take that a guest asked for.
-const GUESTS: Duration = Duration::from_secs(40);
+const GUESTS: Duration = Duration::from_secs(20);
 /// What a stash of ours says.
 const ON_ITS_WAY: &str = "workmux: changes on their way to a new worktree";
 

@@ -139,8 +139,10 @@ struct Ready {
 impl Merging<'_> {
     /// Merges. Answers lines that say what was done.
     pub(crate) fn run(&self, surroundings: &Surroundings) -> Result<Vec<String>> {
-        if self.hooks && !self.config.pre_merge.is_empty() {
-            // Not under the lock: a hook may start sandboxes.
+        let hooked = self.hooks && !self.config.pre_merge.is_empty();
+        // Not under the lock: a hook may start sandboxes, and what a guest has laid out for git to stumble over holds up
+        // nobody else.
+        if hooked || self.behalf == Behalf::Guest {
             let ready = self.look(surroundings)?;
             self.pre_merge(&ready.branch)?;
         }
