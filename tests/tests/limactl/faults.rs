@@ -25,7 +25,7 @@ fn a_start_fails() {
 fn a_start_hangs_until_its_time_is_over_and_the_machine_stays() {
     double(|lima| {
         start(lima, json!({"hang_start": true}), &["--timeout", "500ms"]).code(1).warns("did not receive an event");
-        assert_eq!(lima.status("vm"), "Running");
+        lima.wait_for_status("vm", "Running");
         lima.run(&["stop", "-f", "vm"]).ok();
         wait_until("nothing to be left", || lima.left().is_empty());
     });

@@ -212,6 +212,11 @@ pub(crate) fn run(words: &[OsString]) -> Result<i32> {
         return Ok(0);
     }
     check_count(command, read.rest.len())?;
+    if let Some(level) = read.text("log-level").filter(|level| !level.is_empty())
+        && !log::set_level(level)
+    {
+        return Err(format!("not a valid logrus Level: {}", quoting::double(level)).into());
+    }
     match read.text("log-format") {
         None | Some("text") => {}
         Some("json") => log::as_json(),
