@@ -80,6 +80,7 @@ pub(crate) fn run(store: &Store, words: &Words) -> Result<i32> {
         return Err("requires --pidfile, --socket and one instance".into());
     };
     let (pid_file, socket) = (Path::new(pid_file), Path::new(socket));
+    log::as_json();
     // Before anybody can know whom to ask.
     let asking = Asking::listen().map_err(|e| Failure::new(format!("signals: {e}")))?;
     let other = live_pid(pid_file)?;
@@ -148,6 +149,7 @@ fn attend(instance: &Instance, machine: Guest, port: &Port, shown: u16, faults: 
         let _nobody = ended.send(Happened::MachineEnded);
     });
 
+    log::info("Waiting for the essential requirement 1 of 2: \"ssh\"");
     let mut waits_for_ssh = false;
     let asked = loop {
         match happened.recv_timeout(PERIOD) {
@@ -161,6 +163,7 @@ fn attend(instance: &Instance, machine: Guest, port: &Port, shown: u16, faults: 
         let reachable = || faults.ssh_refused || faults.wrong_port || (port.answers() && open_master(instance));
         if waits_for_ssh && reachable() {
             waits_for_ssh = false;
+            log::info("The final requirement 1 of 1 is satisfied");
             ready(shown, first, faults);
         }
     };

@@ -24,7 +24,7 @@ use crate::hostagent;
 use crate::journal;
 use crate::log;
 use crate::quoting;
-use crate::store::{Instance, Store};
+use crate::store::Store;
 use crate::version::{RootRefusal, Version};
 
 /// The instance that is meant where none is named.
@@ -260,39 +260,4 @@ fn check_count(command: &Command, count: usize) -> Result {
 /// Prints. Nobody may listen any more.
 fn say(to: &mut impl Write, text: &str) {
     let _unheard = to.write_all(text.as_bytes()).and_then(|()| to.flush());
-}
-
-/// Ends whatever belongs to an instance at once, and removes what stands for it.
-fn stop_forcibly(instance: &Instance) {
-    use nix::sys::signal::{Signal, kill};
-    use nix::unistd::Pid;
-
-    use crate::store::is_live;
-    for (what, pid) in [("qemu driver", instance.driver), ("host agent", instance.host_agent)] {
-        if pid > 0 {
-            log::info(&format!("Sending SIGKILL to the {what} process {pid}"));
-            if let Err(e) = kill(Pid::from_raw(pid), Signal::SIGKILL) {
-                log::error(&e.desc().to_lowercase());
-            }
-        } else {
-            log::info(&format!("The {what} process seems already stopped"));
-        }
-    }
-    // The kernel takes a moment over a namespace.
-    for pid in [instance.driver, instance.host_agent] {
-        for _ in 0..400 {
-            if !is_live(pid) {
-                break;
-            }
-            std::thread::sleep(crate::events::PERIOD);
-        }
-    }
-    log::info(&format!("Removing *.pid *.sock *.tmp under \"{}\"", instance.dir.display()));
-    for entry in std::fs::read_dir(&instance.dir).into_iter().flatten().flatten() {
-        let path = entry.path();
-        if path.extension().is_some_and(|extension| ["pid", "sock", "tmp"].iter().any(|e| extension == *e)) {
-            log::info(&format!("Removing \"{}\"", path.display()));
-            let _already_gone = std::fs::remove_file(path);
-        }
-    }
 }
