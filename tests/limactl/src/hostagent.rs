@@ -108,7 +108,8 @@ fn serve(store: &Store, name: &str, socket: &Path, asking: Asking) -> Option<Str
         let config = instance.config()?.clone();
         let faults = store.faults(name)?;
         let port = Port::reserve(config.ssh_port)?;
-        let shown = if faults.wrong_port { somebody_else()? } else { port.number };
+        let elsewhere = faults.wrong_port || faults.ssh_hangs;
+        let shown = if elsewhere { somebody_else(faults.ssh_hangs)? } else { port.number };
         answer(socket, shown)?;
         log::info(&format!("hostagent socket created at {}", socket.display()));
         events::emit(&Status { ssh_port: shown, ..Status::default() });
@@ -160,7 +161,8 @@ fn attend(instance: &Instance, machine: Guest, port: &Port, shown: u16, faults: 
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => thread::sleep(PERIOD),
         }
-        let reachable = || faults.ssh_refused || faults.wrong_port || (port.answers() && open_master(instance));
+        let unreachable = faults.ssh_refused || shown != port.number;
+        let reachable = || unreachable || (port.answers() && open_master(instance));
         if waits_for_ssh && reachable() {
             waits_for_ssh = false;
             log::info("The final requirement 1 of 1 is satisfied");
@@ -237,14 +239,19 @@ fn answer(socket: &Path, port: u16) -> Result {
     Ok(())
 }
 
-/// A port at which somebody listens who does not speak ssh.
-fn somebody_else() -> Result<u16> {
+/// A port at which somebody listens who does not speak ssh, or does not speak at all.
+fn somebody_else(silent: bool) -> Result<u16> {
     let fail = |e: std::io::Error| Failure::new(format!("listen tcp: {e}"));
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(fail)?;
     let port = listener.local_addr().map_err(fail)?.port();
     thread::spawn(move || {
+        let mut held = Vec::new();
         for mut stream in listener.incoming().flatten() {
-            let _gone = stream.write_all(b"220 no shell here\r\n");
+            if silent {
+                held.push(stream);
+            } else {
+                let _gone = stream.write_all(b"220 no shell here\r\n");
+            }
         }
     });
     Ok(port)

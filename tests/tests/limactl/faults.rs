@@ -98,6 +98,14 @@ fn somebody_else_answers() {
 }
 
 #[test]
+fn nobody_says_a_word() {
+    double(|lima| {
+        start(lima, json!({"ssh_hangs": true}), &[]).ok();
+        lima.shell("vm", &["true"]).unrecorded().behind("timeout", &["1"]).run().code(124);
+    });
+}
+
+#[test]
 fn there_is_no_room() {
     double(|lima| {
         lima.world().write(lima.home().join("_fake.json"), json!({"disk_full": true}).to_string());
