@@ -130,6 +130,16 @@ fn every_call_is_noted() {
 }
 
 #[test]
+fn what_the_stand_in_lacks_is_refused_by_its_name() {
+    double(|lima| {
+        lima.run(&["restart", "vm"]).code(1).warns("fake-limactl has no command");
+        lima.run(&["create", "--tty=false", "--name=vm", "--set", "del(.images)"]).code(1).warns("fake-limactl");
+        lima.run(&["start", "--foreground", "vm"]).code(1).warns("fake-limactl");
+        assert_eq!(lima.list().len(), 0);
+    });
+}
+
+#[test]
 fn what_is_no_fault_is_refused() {
     double(|lima| {
         start(lima, json!({"fail_stort": "typo"}), &[]).code(1).warns("fail_stort");
