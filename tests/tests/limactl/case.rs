@@ -127,7 +127,7 @@ impl Lima {
     /// `limactl`, about to run.
     pub(crate) fn limactl(&self, words: &[&str]) -> Call<'_> {
         let program = match &self.subject {
-            Subject::Double { .. } => &given().limactl,
+            Subject::Double { .. } => given().limactl.as_ref().expect("the engine was asked for"),
             Subject::Real { program } => program,
         };
         let run = self.world.program(program).args(words).env("LIMA_HOME", self.home());
