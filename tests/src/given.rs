@@ -19,8 +19,8 @@ pub struct Given {
     pub guest: PathBuf,
     /// Libraries of backends that are not the product's: examples and hostile ones.
     pub other_plugins: PathBuf,
-    /// The stand-in for `limactl`, under that name in a folder of its own.
-    pub limactl: PathBuf,
+    /// The stand-in for `limactl`, under that name in a folder of its own. Ask for the engine `limactl` first.
+    pub limactl: Option<PathBuf>,
     /// The installed release build; only where the run makes one.
     pub release: Option<PathBuf>,
     /// Below this lie all worlds.
@@ -61,7 +61,7 @@ pub fn given() -> &'static Given {
             program: existing("WORKMUX_TEST_BIN"),
             guest: existing("WORKMUX_TEST_GUEST"),
             other_plugins: existing("WORKMUX_TEST_OTHER_PLUGINS"),
-            limactl: existing("WORKMUX_TEST_LIMACTL_DOUBLE"),
+            limactl: env::var_os("WORKMUX_TEST_LIMACTL_DOUBLE").map(PathBuf::from),
             release: env::var_os("WORKMUX_TEST_RELEASE").map(PathBuf::from),
             worlds: existing("WORKMUX_TEST_DIR"),
             ledger: variable("WORKMUX_TEST_LEDGER").into(),

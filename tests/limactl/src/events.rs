@@ -1,4 +1,4 @@
-//! What the host agent reports on its standard output, `ha.stdout.log`, and how commands follow it.
+//! What the host agent reports on its standard output, `ha.stdout.log`, and how commands follow its logs.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -67,16 +67,21 @@ impl Follower {
     }
 
     /// What was reported since; nothing more will come where the file was removed.
-    pub(crate) fn more(&mut self) -> Option<Vec<Status>> {
+    pub(crate) fn statuses(&mut self) -> Option<Vec<Status>> {
+        let status = |line: &String| serde_json::from_str::<Event>(line).ok().map(|event| event.status);
+        Some(self.lines()?.iter().filter_map(status).collect())
+    }
+
+    /// The whole lines that came since.
+    pub(crate) fn lines(&mut self) -> Option<Vec<String>> {
         let mut bytes = Vec::new();
         let _unreadable = self.log.read_to_end(&mut bytes);
         self.text.push_str(&String::from_utf8_lossy(&bytes));
-        let mut statuses = Vec::new();
+        let mut lines = Vec::new();
         while let Some(end) = self.text.find('\n') {
-            let line: String = self.text.drain(..=end).collect();
-            statuses.extend(serde_json::from_str::<Event>(&line).ok().map(|event| event.status));
+            lines.push(self.text.drain(..=end).collect());
         }
         let gone = self.log.metadata().is_ok_and(|log| log.nlink() == 0);
-        if gone && statuses.is_empty() { None } else { Some(statuses) }
+        if gone && lines.is_empty() { None } else { Some(lines) }
     }
 }

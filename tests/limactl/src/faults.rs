@@ -38,6 +38,8 @@ pub(crate) struct Faults {
     pub(crate) ssh_refused: bool,
     /// The port for ssh belongs to somebody else.
     pub(crate) wrong_port: bool,
+    /// Whoever connects to the port for ssh waits for ever.
+    pub(crate) ssh_hangs: bool,
     /// `list` prints this first.
     pub(crate) garbage_before_json: Option<String>,
     /// `list` takes so long.

@@ -80,6 +80,7 @@ pub(crate) fn run(store: &Store, words: &Words) -> Result<i32> {
         return Err("requires --pidfile, --socket and one instance".into());
     };
     let (pid_file, socket) = (Path::new(pid_file), Path::new(socket));
+    log::as_json();
     // Before anybody can know whom to ask.
     let asking = Asking::listen().map_err(|e| Failure::new(format!("signals: {e}")))?;
     let other = live_pid(pid_file)?;
@@ -107,7 +108,8 @@ fn serve(store: &Store, name: &str, socket: &Path, asking: Asking) -> Option<Str
         let config = instance.config()?.clone();
         let faults = store.faults(name)?;
         let port = Port::reserve(config.ssh_port)?;
-        let shown = if faults.wrong_port { somebody_else()? } else { port.number };
+        let elsewhere = faults.wrong_port || faults.ssh_hangs;
+        let shown = if elsewhere { somebody_else(faults.ssh_hangs)? } else { port.number };
         answer(socket, shown)?;
         log::info(&format!("hostagent socket created at {}", socket.display()));
         events::emit(&Status { ssh_port: shown, ..Status::default() });
@@ -148,6 +150,7 @@ fn attend(instance: &Instance, machine: Guest, port: &Port, shown: u16, faults: 
         let _nobody = ended.send(Happened::MachineEnded);
     });
 
+    log::info("Waiting for the essential requirement 1 of 2: \"ssh\"");
     let mut waits_for_ssh = false;
     let asked = loop {
         match happened.recv_timeout(PERIOD) {
@@ -158,9 +161,11 @@ fn attend(instance: &Instance, machine: Guest, port: &Port, shown: u16, faults: 
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => thread::sleep(PERIOD),
         }
-        let reachable = || faults.ssh_refused || faults.wrong_port || (port.answers() && open_master(instance));
+        let unreachable = faults.ssh_refused || shown != port.number;
+        let reachable = || unreachable || (port.answers() && open_master(instance));
         if waits_for_ssh && reachable() {
             waits_for_ssh = false;
+            log::info("The final requirement 1 of 1 is satisfied");
             ready(shown, first, faults);
         }
     };
@@ -234,14 +239,19 @@ fn answer(socket: &Path, port: u16) -> Result {
     Ok(())
 }
 
-/// A port at which somebody listens who does not speak ssh.
-fn somebody_else() -> Result<u16> {
+/// A port at which somebody listens who does not speak ssh, or does not speak at all.
+fn somebody_else(silent: bool) -> Result<u16> {
     let fail = |e: std::io::Error| Failure::new(format!("listen tcp: {e}"));
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(fail)?;
     let port = listener.local_addr().map_err(fail)?.port();
     thread::spawn(move || {
+        let mut held = Vec::new();
         for mut stream in listener.incoming().flatten() {
-            let _gone = stream.write_all(b"220 no shell here\r\n");
+            if silent {
+                held.push(stream);
+            } else {
+                let _gone = stream.write_all(b"220 no shell here\r\n");
+            }
         }
     });
     Ok(port)

@@ -48,7 +48,7 @@ fn help_is_no_failure() {
 }
 
 #[test]
-fn log_lines_can_be_json() {
+fn log_lines_have_levels_and_can_be_json() {
     contract(Needs::Files, |lima| {
         let said = lima.run(&["--log-format", "json", "list", "--json"]).ok();
         assert_eq!(said.stdout, "");
@@ -57,6 +57,8 @@ fn log_lines_can_be_json() {
         assert!(line["msg"].as_str().unwrap().contains("No instance found") && line["time"].is_string());
         lima.run(&["--log-format=xml", "list"]).code(1).warns("unsupported log-format");
         lima.run(&["list"]).ok().warns("level=warning msg=");
+        assert_eq!(lima.run(&["--log-level=error", "list"]).ok().stderr, "");
+        lima.run(&["--log-level=loud", "list"]).code(1).warns("not a valid logrus Level");
     });
 }
 

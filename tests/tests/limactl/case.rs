@@ -37,12 +37,16 @@ pub(crate) enum Needs {
     Boot,
 }
 
-/// Holds every `limactl` there is to the case: the stand-in, and a real one where there is one.
+/// Holds every `limactl` there is to the case: the stand-in, also in each release that a real one was seen in, and a real
+/// one where there is one.
 pub(crate) fn contract(needs: Needs, case: impl Fn(&Lima)) {
     if !workmux_tests::engine("limactl") {
         return;
     }
     held(&Lima::double(NEWEST), &case);
+    for release in Recording::releases().iter().filter(|release| *release != NEWEST) {
+        held(&Lima::double(release), &case);
+    }
     if let Some(program) = std::env::var_os("WORKMUX_TEST_LIMACTL")
         && (needs == Needs::Files || std::env::var_os("WORKMUX_TEST_LIMACTL_TEMPLATE").is_some())
     {
@@ -123,7 +127,7 @@ impl Lima {
     /// `limactl`, about to run.
     pub(crate) fn limactl(&self, words: &[&str]) -> Call<'_> {
         let program = match &self.subject {
-            Subject::Double { .. } => &given().limactl,
+            Subject::Double { .. } => given().limactl.as_ref().expect("the engine was asked for"),
             Subject::Real { program } => program,
         };
         let run = self.world.program(program).args(words).env("LIMA_HOME", self.home());

@@ -25,7 +25,7 @@ fn a_start_fails() {
 fn a_start_hangs_until_its_time_is_over_and_the_machine_stays() {
     double(|lima| {
         start(lima, json!({"hang_start": true}), &["--timeout", "500ms"]).code(1).warns("did not receive an event");
-        assert_eq!(lima.status("vm"), "Running");
+        lima.wait_for_status("vm", "Running");
         lima.run(&["stop", "-f", "vm"]).ok();
         wait_until("nothing to be left", || lima.left().is_empty());
     });
@@ -98,6 +98,14 @@ fn somebody_else_answers() {
 }
 
 #[test]
+fn nobody_says_a_word() {
+    double(|lima| {
+        start(lima, json!({"ssh_hangs": true}), &[]).ok();
+        lima.shell("vm", &["true"]).unrecorded().behind("timeout", &["1"]).run().code(124);
+    });
+}
+
+#[test]
 fn there_is_no_room() {
     double(|lima| {
         lima.world().write(lima.home().join("_fake.json"), json!({"disk_full": true}).to_string());
@@ -118,6 +126,16 @@ fn every_call_is_noted() {
         let last: Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();
         assert_eq!(last["argv"], json!(["list", "--json", "it's"]));
         assert_eq!((&last["env"]["SECRET"], &last["cwd"]), (&json!("s3"), &json!(dir)));
+    });
+}
+
+#[test]
+fn what_the_stand_in_lacks_is_refused_by_its_name() {
+    double(|lima| {
+        lima.run(&["restart", "vm"]).code(1).warns("fake-limactl has no command");
+        lima.run(&["create", "--tty=false", "--name=vm", "--set", "del(.images)"]).code(1).warns("fake-limactl");
+        lima.run(&["start", "--foreground", "vm"]).code(1).warns("fake-limactl");
+        assert_eq!(lima.list().len(), 0);
     });
 }
 

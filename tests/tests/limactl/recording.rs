@@ -34,6 +34,13 @@ struct Kept {
 pub(crate) struct Recording(Vec<Step>);
 
 impl Recording {
+    /// The releases in which this case was recorded.
+    pub(crate) fn releases() -> Vec<String> {
+        let kept = |folder: &fs::DirEntry| folder.path().join(case()).is_file();
+        let folders = fs::read_dir(recordings()).into_iter().flatten().flatten();
+        folders.filter(kept).map(|folder| folder.file_name().to_string_lossy().into_owned()).collect()
+    }
+
     /// Adds one.
     pub(crate) fn note(&mut self, words: &[&str], finished: &Finished, home: &Path) {
         let home = home.to_str().expect("UTF-8");
@@ -48,8 +55,7 @@ impl Recording {
 
     /// Ends the case: a real one's is kept, and the stand-in's compared with it.
     pub(crate) fn close(self, release: &str, real: bool) {
-        let case = std::thread::current().name().unwrap_or("unnamed").replace("::", ".");
-        let path = recordings().join(release).join(format!("{case}.json"));
+        let path = recordings().join(release).join(case());
         if real {
             let kept = Kept { release: release.to_owned(), at: now(), steps: self.0 };
             fs::create_dir_all(path.parent().expect("a folder")).expect("the recordings' folder");
@@ -57,12 +63,12 @@ impl Recording {
             return;
         }
         let Ok(text) = fs::read_to_string(&path) else {
-            eprintln!("unverified against a real limactl {release}: {case}");
+            eprintln!("unverified against a real limactl {release}: {}", case());
             return;
         };
         let kept: Kept = serde_json::from_str(&text).expect("a recording");
         let age = now().saturating_sub(kept.at) / 86_400;
-        eprintln!("compared with a real limactl {release}, recorded {age} days ago: {case}");
+        eprintln!("compared with a real limactl {release}, recorded {age} days ago: {}", case());
         let shape = |step: &Step| (step.argv.clone(), step.code, step.stdout.is_empty());
         let shapes = |steps: &[Step]| steps.iter().map(shape).collect::<Vec<_>>();
         assert_eq!(shapes(&self.0), shapes(&kept.steps), "left: the stand-in; right: a real limactl {release}");
@@ -73,14 +79,21 @@ fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock that is right").as_secs()
 }
 
-/// Ports and processes have another number each time.
+/// Ports, processes and the pipes that tests wait at have another number each time.
 fn without_numbers(text: &str) -> String {
     let mut plain = String::new();
     for part in text.split_inclusive(|c: char| !c.is_ascii_digit()) {
         let digits = part.trim_end_matches(|c: char| !c.is_ascii_digit());
-        if digits.len() > 3 { plain.push_str(&part.replacen(digits, "N", 1)) } else { plain.push_str(part) }
+        let named = !digits.is_empty() && plain.ends_with("pipe-");
+        if digits.len() > 3 || named { plain.push_str(&part.replacen(digits, "N", 1)) } else { plain.push_str(part) }
     }
     plain
+}
+
+/// The file of the case that runs; libtest names the thread after it.
+fn case() -> String {
+    let thread = std::thread::current();
+    format!("{}.json", thread.name().unwrap_or("unnamed").replace("::", "."))
 }
 
 fn recordings() -> PathBuf {

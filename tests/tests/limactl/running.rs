@@ -28,7 +28,7 @@ fn assert_still(lima: &Lima, name: &str) {
 fn a_started_instance_runs_in_the_background() {
     contract(Needs::Boot, |lima| {
         lima.create("vm", "");
-        assert_eq!(lima.run(&["start", "--tty=false", "vm"]).ok().warns("READY").stdout, "");
+        assert_eq!(lima.run(&["start", "--tty=false", "vm"]).ok().warns("[hostagent]").warns("READY").stdout, "");
         let one = lima.look("vm");
         assert_eq!(one["status"], "Running");
         let (agent, driver) = (lima.process("vm", "ha.pid"), lima.process("vm", "qemu.pid"));

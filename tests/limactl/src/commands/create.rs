@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::{DEFAULT, stop_forcibly};
+use super::DEFAULT;
 use crate::config::{self, Config};
 use crate::edits;
 use crate::failure::{Failure, Result};
@@ -180,25 +180,4 @@ pub(super) fn prepare(store: &Store, instance: &Instance) -> Result {
         sparse.map_err(|e| Failure::file("open", &path, &e))?;
     }
     Ok(())
-}
-
-/// Removes an instance whole.
-pub(super) fn remove(instance: &Instance) -> Result {
-    stop_forcibly(instance);
-    let removed = std::fs::remove_dir_all(&instance.dir).or_else(|_| {
-        // Guests leave folders that nobody may change; a disk would not mind.
-        make_writable(&instance.dir);
-        std::fs::remove_dir_all(&instance.dir)
-    });
-    removed.map_err(|e| Failure::file("failed to remove", &instance.dir, &e))
-}
-
-fn make_writable(folder: &Path) {
-    use std::os::unix::fs::PermissionsExt;
-    let _not_ours = std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700));
-    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            make_writable(&entry.path());
-        }
-    }
 }

@@ -2,14 +2,15 @@
 //! instance get in each other's way.
 
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::create::{check_errors, load_or_create, prepare};
-use std::os::unix::process::CommandExt;
+use serde_json::Value;
 
+use super::create::{check_errors, load_or_create, prepare};
 use crate::events::{Follower, PERIOD, Status};
 use crate::failure::{Failure, Result};
 use crate::flags::{self, Words};
@@ -126,13 +127,16 @@ fn launch(instance: &Instance, pid_file: &Path) -> Result<Child> {
 fn follow(store: &Store, instance: &Instance, agent: &mut Child, timeout: Duration) -> Result {
     let path = instance.file("ha.stdout.log");
     let mut log = Follower::open(&path).map_err(|e| Failure::file("open", &path, &e))?;
+    let said = instance.file("ha.stderr.log");
+    let mut said = Follower::open(&said).map_err(|e| Failure::file("open", &said, &e))?;
     let hint = format!("(hint: see \"{}\")", instance.file("ha.stderr.log").display());
     let until = Instant::now() + timeout;
     let mut told_port = false;
     loop {
         // Before its log is read for the last time.
         let ended = agent.try_wait().ok().flatten();
-        let Some(statuses) = log.more() else { return Err(no_event()) };
+        said.lines().unwrap_or_default().iter().for_each(|line| pass_on(line));
+        let Some(statuses) = log.statuses() else { return Err(no_event()) };
         for Status { running, degraded, exiting, errors, ssh_port } in statuses {
             if ssh_port != 0 && !told_port {
                 told_port = true;
@@ -170,6 +174,18 @@ fn follow(store: &Store, instance: &Instance, agent: &mut Child, timeout: Durati
             return Err(no_event());
         }
         thread::sleep(PERIOD);
+    }
+}
+
+/// Says what the host agent said.
+fn pass_on(line: &str) {
+    let line = line.trim_end();
+    let parsed: Value = serde_json::from_str(line).unwrap_or_default();
+    let message = format!("[hostagent] {}", parsed["msg"].as_str().unwrap_or(line));
+    match parsed["level"].as_str() {
+        Some("warning") => log::warning(&message),
+        Some("error" | "fatal") => log::error(&message),
+        _ => log::info(&message),
     }
 }
 
