@@ -11,7 +11,6 @@ mod apply;
 mod arrive;
 mod base;
 mod boundary;
-mod checkout_lock;
 mod checkouts;
 mod command;
 mod config;
@@ -46,7 +45,6 @@ mod version;
 mod watch;
 
 pub use boundary::{Boundary, GitMount, Imported, RefConflict, RefUpdate};
-pub use checkout_lock::CheckoutLock;
 pub use checkouts::Checkout;
 pub use command::{GitCommand, program, search_path};
 pub use error::GitError;

@@ -26,12 +26,12 @@ use super::wanted::{assignment, build_spec, extra_mounts, variables};
 use super::{Place, Wish, failed, guest_program, reach, reaper, settings};
 use crate::config::Config;
 use crate::error::from_backend;
-use crate::git::{Boundary, CheckoutLock, Identity, Imported, Repository};
+use crate::git::{Boundary, Identity, Imported, Repository};
 use crate::images;
 use crate::plugins::{Backend, Exec};
 use crate::routing::Chosen;
 use crate::rpc::{Limits, Server, Token};
-use crate::runs::{self, ProcessIdentity, Record, Run};
+use crate::runs::{self, CheckoutLock, ProcessIdentity, Record, Run};
 use crate::spec::{self, GitPart, Parts, Rpc};
 use crate::supervisor::{self, FirstProcess, Interrupted, Job, Observer, Reaping, Signals, Status, Unstarted};
 use crate::surroundings::Surroundings;
@@ -520,7 +520,7 @@ async fn nobody_writes(state: &Path) -> Result<CheckoutLock> {
     let since = Instant::now();
     let mut said = false;
     loop {
-        if let Some(lock) = CheckoutLock::try_shared(state)? {
+        if let Some(lock) = CheckoutLock::try_shared(state).wrap_err("cannot look for another workmux")? {
             return Ok(lock);
         }
         if !said && since.elapsed() > Duration::from_secs(1) {

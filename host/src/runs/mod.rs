@@ -4,6 +4,7 @@
 //! life, so that what a killed supervisor left can be proved to be an orphan: the lock is free **and** the recorded
 //! process (number and start time) is gone. `reap` acts on that and on nothing less.
 
+mod checkout_lock;
 mod process;
 mod reap;
 
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use workmux_plugin_api::{Instance, Purpose, Route};
 
+pub use checkout_lock::CheckoutLock;
 pub use process::{ProcessIdentity, alive};
 pub use reap::{Orphan, end_guests, orphans};
 

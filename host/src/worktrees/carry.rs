@@ -15,8 +15,7 @@ use color_eyre::eyre::{Report, Result, WrapErr as _};
 
 use super::beneath::Root;
 use super::changes::Work;
-use super::live;
-use super::record::MERGES;
+use super::{live, scratch};
 use crate::error::hinted;
 use crate::text;
 
@@ -173,11 +172,9 @@ impl Work<'_> {
         changes: impl Iterator<Item = &'c Change>,
         state: &Path,
     ) -> Result<tempfile::TempDir> {
-        let failed = "cannot make a private directory";
-        let merges = crate::runs::private_directory(&state.join(MERGES)).wrap_err(failed)?;
-        let private = tempfile::tempdir_in(merges).wrap_err(failed)?;
+        let private = scratch::directory(state)?;
         let files = private.path().join(FILES);
-        fs::create_dir(&files).wrap_err(failed)?;
+        fs::create_dir(&files).wrap_err("cannot make a private directory")?;
         let mut wanted = Vec::new();
         for change in changes {
             wanted.extend_from_slice(change.path.as_os_str().as_bytes());

@@ -238,7 +238,9 @@ impl<'a> Work<'a> {
         let (new, goes) = (listed("--diff-filter=A")?, listed("--diff-filter=D")?);
         let mut found = BTreeSet::new();
         // Nothing is looked at through a link: a guest would be told of what lies elsewhere.
-        let Ok(root) = Root::open_resolved(&self.repository.worktree) else { return Ok(Vec::new()) };
+        let place = &self.repository.worktree;
+        let unseen = |source| GitError::Io { what: "look at the checkout", path: place.clone(), source };
+        let root = Root::open_resolved(place).map_err(unseen)?;
         for path in &new {
             let path = Path::new(OsStr::from_bytes(path));
             let mut parts: Vec<&Path> = path.ancestors().filter(|part| !part.as_os_str().is_empty()).collect();

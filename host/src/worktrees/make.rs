@@ -18,9 +18,9 @@ use super::show::{self, Target};
 use super::{files, live, names, prompt};
 use crate::config::{Config, Loaded};
 use crate::error::hinted;
-use crate::git::{CheckoutLock, Repository};
+use crate::git::Repository;
 use crate::launch::Pinned;
-use crate::runs::{self, ProcessIdentity};
+use crate::runs::{self, CheckoutLock, ProcessIdentity};
 use crate::surroundings::Surroundings;
 use crate::text;
 
@@ -309,7 +309,7 @@ fn reserve(store: &Store, record: Record, work: &Work) -> Result<Entry> {
 fn checked_out(making: &Making, work: &Work, worktree: &Path, undo: &mut Undo, state: &Path) -> Result<()> {
     let failed = || format!("the worktree for '{}' could not be made", text::line(making.branch.name()));
     // Sandboxes that start wait until the files are there: git writes them by path.
-    let _alone = CheckoutLock::alone(state).map_err(Report::new)?;
+    let _alone = CheckoutLock::alone(state).wrap_err("no worktree was made")?;
     not_a_guests(worktree, making.behalf, state)?;
     undo.tree = Some(worktree.to_owned());
     // Git may fail before it notices that the branch is there: what was there is never taken back.
@@ -359,7 +359,7 @@ fn bring_changes(
     undo: &mut Undo,
     state: &Path,
 ) -> Result<()> {
-    let _alone = CheckoutLock::alone(state).map_err(Report::new)?;
+    let _alone = CheckoutLock::alone(state).wrap_err("no worktree was made")?;
     if live::overlaps(state, &making.repository.worktree) {
         return Err(hinted(
             "a sandbox works here: git would move the changes away under its hands",

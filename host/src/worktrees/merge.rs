@@ -15,10 +15,12 @@ use super::find::{Here, Known};
 use super::hooks::{About, Hook};
 use super::record::{Entry, State};
 use super::remove::{self, End, Only};
+use super::scratch;
 use crate::config::Config;
 use crate::error::{Failure, hinted};
-use crate::git::{CheckoutLock, Repository};
+use crate::git::Repository;
 use crate::launch::{self, Given};
+use crate::runs::CheckoutLock;
 use crate::surroundings::Surroundings;
 use crate::text;
 
@@ -146,10 +148,10 @@ impl Merging<'_> {
             let ready = self.look(surroundings)?;
             self.pre_merge(&ready.branch)?;
         }
-        let alone = CheckoutLock::alone(&surroundings.state).map_err(Report::new)?;
+        let alone = CheckoutLock::alone(&surroundings.state).wrap_err("nothing was merged")?;
         let ready = self.look(surroundings)?;
         (self.stop)()?;
-        sweep(self.here);
+        scratch::sweep(self.here)?;
         let source = Work::new(self.repository, self.behalf)?;
         if ready.ahead > 0 || self.wish.way == Way::Rebase {
             self.bring(&source, &ready, &surroundings.state)?;
@@ -321,7 +323,7 @@ impl Merging<'_> {
         let reason = format!("workmux: merge {branch}");
         let tip = match way {
             Way::Rebase => {
-                let private = private_directory(self.here)?;
+                let private = scratch::directory(state)?;
                 source.rebased(&theirs, &ours, private.path())?
             }
             Way::Merge | Way::Squash => theirs.clone(),
@@ -353,25 +355,5 @@ impl Merging<'_> {
             source.move_checkout(step, state).wrap_err("it is merged, but its own branch is as before")?;
         }
         Ok(())
-    }
-}
-
-/// A directory for one merge. What one that was killed has left goes: nobody else merges now.
-fn private_directory(here: &Here) -> Result<tempfile::TempDir> {
-    let merges = here.store.merges();
-    for left in here.repository.checkouts().map_err(Report::new)? {
-        if left.root.starts_with(&merges) {
-            let _gone = std::fs::remove_dir_all(&left.admin_dir);
-        }
-    }
-    let failed = "cannot make a private directory";
-    let merges = crate::runs::private_directory(&merges).wrap_err(failed)?;
-    tempfile::tempdir_in(merges).wrap_err(failed)
-}
-
-/// Takes away what merges that were killed have left, while nobody merges.
-fn sweep(here: &Here) {
-    for left in std::fs::read_dir(here.store.merges()).into_iter().flatten().flatten() {
-        let _next_time = std::fs::remove_dir_all(left.path());
     }
 }

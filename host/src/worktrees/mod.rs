@@ -27,6 +27,7 @@ pub(crate) mod prompt;
 mod quota;
 mod record;
 pub(crate) mod remove;
+mod scratch;
 mod show;
 pub(crate) mod status;
 pub(crate) mod talk;

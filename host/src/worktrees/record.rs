@@ -17,8 +17,6 @@ use sha2::{Digest as _, Sha256};
 use super::panes::Plan;
 use crate::runs::{ProcessIdentity, alive, private_directory};
 
-/// Below the state directory: where merges are computed. What lies there while nobody merges is of no use.
-pub(crate) const MERGES: &str = "merges";
 const RECORD: &str = "record.json";
 const STATE: &str = "state.json";
 const LOCK: &str = "state.lock";
@@ -66,6 +64,14 @@ pub(crate) struct Record {
     pub maker: Option<ProcessIdentity>,
     /// Whether its branch is new, and goes where it is not finished.
     pub new_branch: bool,
+}
+
+impl Record {
+    /// The directory of its repository, for people: the main checkout, or a bare repository itself.
+    pub(crate) fn project(&self) -> &Path {
+        let git = self.repository.as_path();
+        git.parent().filter(|_| git.ends_with(".git")).unwrap_or(git)
+    }
 }
 
 /// The run that asked for a worktree.
@@ -170,7 +176,7 @@ impl Store {
 
     /// Where merges are computed, in worktrees that nobody else is to see.
     pub(crate) fn merges(&self) -> PathBuf {
-        self.root.with_file_name(MERGES)
+        self.root.with_file_name(super::scratch::MERGES)
     }
 
     fn directory(&self, worktree: &Path) -> PathBuf {

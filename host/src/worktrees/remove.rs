@@ -12,9 +12,9 @@ use super::record::{Entry, Parent};
 use super::{live, show};
 use crate::config::Config;
 use crate::error::{Failure, hinted};
-use crate::git::{Boundary, CheckoutLock, Repository};
+use crate::git::{Boundary, Repository};
 use crate::launch::{self, Given};
-use crate::runs;
+use crate::runs::{self, CheckoutLock};
 use crate::surroundings::Surroundings;
 use crate::text;
 
@@ -284,7 +284,7 @@ impl End<'_> {
             // Not under the lock: a hook may start sandboxes.
             Hook::PreRemove.run(self.config, &about)?;
         }
-        let _alone = CheckoutLock::alone(&surroundings.state).map_err(Report::new)?;
+        let _alone = CheckoutLock::alone(&surroundings.state).wrap_err("nothing was removed")?;
         same(known, here)?;
         if let Some(entry) = &known.entry {
             show::close(entry)?;

@@ -182,7 +182,7 @@ fn in_windows(
             Err(MultiplexerError::Refused { message, .. })
                 if window.place == Where::Session && message.contains(DUPLICATE) =>
             {
-                window.name = format!("{name}-{}", project(&record.repository));
+                window.name = format!("{name}-{}", text::slug(&super::names::project(record.project())));
                 crate::ui::note(&format!(
                     "there is a session '{}' already: this one is '{}'",
                     text::line(name),
@@ -216,12 +216,6 @@ fn in_windows(
         }
     }
     Ok(leading_pane)
-}
-
-/// The project of a repository, as part of a name.
-fn project(common_dir: &Path) -> String {
-    let main = common_dir.parent().filter(|_| common_dir.ends_with(".git")).unwrap_or(common_dir);
-    text::slug(&super::names::project(main))
 }
 
 /// The words of a pane; nothing where the multiplexer's own shell is meant.

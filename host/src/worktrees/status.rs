@@ -163,10 +163,7 @@ pub(crate) fn status(look: &Look, surroundings: &Surroundings) -> Result<u8, Fai
             text::line(&record.branch),
         ];
         if look.everywhere {
-            // Of the common directory: 'project/.git', or a bare repository.
-            let git = record.repository.as_path();
-            let shown = git.parent().filter(|_| git.ends_with(".git")).unwrap_or(git);
-            row.push(text::quote(shown.as_os_str()).to_string());
+            row.push(text::quote(record.project().as_os_str()));
         }
         rows.push(row);
     }

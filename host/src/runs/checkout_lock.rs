@@ -10,8 +10,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::error::GitError;
-use crate::runs::private_directory;
+use super::private_directory;
 
 /// How long another may take: a merge of a big repository.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -26,32 +25,32 @@ pub struct CheckoutLock {
 
 impl CheckoutLock {
     /// For who writes into checkouts. `state` = the user's state directory.
-    pub fn alone(state: &Path) -> Result<Self, GitError> {
+    pub fn alone(state: &Path) -> io::Result<Self> {
         let held = Self::open(state)?;
         let until = Instant::now() + PATIENCE;
         loop {
             match Self::attempt(&held, File::try_lock) {
                 Ok(Some(lock)) => return Ok(lock),
                 Ok(None) if Instant::now() >= until => {
-                    return Err(failed(state, io::Error::other("it merges or removes here, and does not end")));
+                    let why = "another workmux merges, makes or removes a worktree, and does not end";
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, why));
                 }
                 Ok(None) => std::thread::sleep(LOOK),
-                Err(e) => return Err(failed(state, e)),
+                Err(e) => return Err(e),
             }
         }
     }
 
     /// For who starts a sandbox; nothing while another writes.
-    pub fn try_shared(state: &Path) -> Result<Option<Self>, GitError> {
-        Self::attempt(&Self::open(state)?, File::try_lock_shared).map_err(|e| failed(state, e))
+    pub fn try_shared(state: &Path) -> io::Result<Option<Self>> {
+        Self::attempt(&Self::open(state)?, File::try_lock_shared)
     }
 
-    fn open(state: &Path) -> Result<File, GitError> {
+    fn open(state: &Path) -> io::Result<File> {
         let path = state.join("checkouts.lock");
         let open = || OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
         // The first thing that is kept, perhaps.
-        let opened = open().or_else(|_| private_directory(state).and_then(|_| open()));
-        opened.map_err(|e| failed(state, e))
+        open().or_else(|_| private_directory(state).and_then(|_| open()))
     }
 
     fn attempt(file: &File, lock: fn(&File) -> Result<(), TryLockError>) -> io::Result<Option<Self>> {
@@ -61,10 +60,6 @@ impl CheckoutLock {
             Err(TryLockError::Error(e)) => Err(e),
         }
     }
-}
-
-fn failed(state: &Path, source: io::Error) -> GitError {
-    GitError::Io { what: "wait for another workmux", path: state.to_owned(), source }
 }
 
 #[cfg(test)]
