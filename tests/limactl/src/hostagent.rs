@@ -83,15 +83,25 @@ pub(crate) fn run(store: &Store, words: &Words) -> Result<i32> {
     log::as_json();
     // Before anybody can know whom to ask.
     let asking = Asking::listen().map_err(|e| Failure::new(format!("signals: {e}")))?;
-    let other = live_pid(pid_file)?;
-    if other != 0 {
-        return Err(format!(
-            "another hostagent may already be running with pid {other} (pidfile \"{}\")",
-            pid_file.display()
-        )
-        .into());
+    let another = |pid| -> Failure {
+        let file = pid_file.display();
+        format!("another hostagent may already be running with pid {pid} (pidfile \"{file}\")").into()
+    };
+    let there = pid_file.exists();
+    match live_pid(pid_file)? {
+        0 if there => _ = fs::remove_file(pid_file),
+        0 => {}
+        other => return Err(another(other)),
     }
-    fs::write(pid_file, format!("{}\n", getpid())).map_err(|e| Failure::file("open", pid_file, &e))?;
+    // Complete and at once: of two that come together one is the instance's, and the other takes nothing of it away.
+    let own = pid_file.with_extension(format!("{}.tmp", getpid()));
+    fs::write(&own, format!("{}\n", getpid())).map_err(|e| Failure::file("open", &own, &e))?;
+    let taken = fs::hard_link(&own, pid_file);
+    let _linked = fs::remove_file(&own);
+    match taken {
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => return Err(another(live_pid(pid_file)?)),
+        taken => taken.map_err(|e| Failure::file("open", pid_file, &e))?,
+    }
     let ended = serve(store, name, socket, asking);
     let status = Status { exiting: true, errors: ended.iter().cloned().collect(), ..Status::default() };
     // Whoever waits for the last event finds the instance stopped.
