@@ -35,6 +35,10 @@ pub struct Error {
 pub enum Remedy {
     /// [`Images::pull`](crate::Images::pull): the published image is not there yet.
     Pull,
+    /// The user's own word: the backend cannot keep a part of the boundary, and message, causes and hint say what that
+    /// means. The host asks at the terminal and repeats the call with
+    /// [`PrepareRequest::consented`](crate::PrepareRequest::consented).
+    Consent,
     /// One of a newer protocol; ignored.
     #[serde(other)]
     Unknown,

@@ -53,6 +53,9 @@ pub struct PrepareRequest {
     pub settings: Value,
     /// Answer what would be, and change nothing: no pull, no boot, no file.
     pub dry_run: bool,
+    /// The user was shown the last answer, an error with [`Remedy::Consent`](crate::Remedy::Consent), and agreed. The
+    /// backend keeps a record of that, so that the same question is asked once.
+    pub consented: bool,
 }
 
 /// A prepared instance.

@@ -26,6 +26,9 @@ pub struct InstanceInfo {
     pub status: String,
     /// It runs, and stopping it would end what is in it.
     pub running: bool,
+    /// It bears a name of this program's, and nothing shows that this program made it. Never deleted unless the user
+    /// means this very one.
+    pub unrecorded: bool,
     /// The run that made it, where the instance itself says so.
     pub run: Option<String>,
     /// The worktree it is for, where that is known.

@@ -78,7 +78,7 @@ impl Placing {
         })?;
         self.check_mount_point(&target, source.is_dir())?;
         self.layers.push(Layer { target: target.clone(), source: Some(mount.source.clone()) });
-        Ok(Mount { source: mount.source.clone(), target, access: mount.access })
+        Ok(Mount { target, ..mount.clone() })
     }
 
     /// Every guest path at which an empty file or directory must be laid to hide what the mask names. Ask after the

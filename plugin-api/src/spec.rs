@@ -17,6 +17,8 @@ pub struct SandboxSpec {
     pub slug: String,
     /// The checkout's top level. Already among `mounts`.
     pub worktree: PathBuf,
+    /// Git's directory that all worktrees of the repository share: the same for all sandboxes of one repository.
+    pub repository: PathBuf,
     /// Where the command starts: the worktree or below.
     pub cwd: PathBuf,
     /// Who the guest must be. Never uid 0 unless the user's own settings for this backend say so.
@@ -69,17 +71,29 @@ pub struct Mount {
     pub target: PathBuf,
     /// What the guest may do with it.
     pub access: Access,
+    /// Directories above `source`, the narrowest first, in which later runs find theirs: those in the same repository,
+    /// then all of the user's. A backend whose instances keep the mounts they were made with may export one of them to an
+    /// instance instead of `source`; a guest still sees `source` of it and nothing beside. Empty: only `source` itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shares: Vec<PathBuf>,
 }
 
 impl Mount {
     /// A mount the guest can only read.
     pub fn read_only(source: impl Into<PathBuf>, target: impl Into<PathBuf>) -> Self {
-        Self { source: source.into(), target: target.into(), access: Access::ReadOnly }
+        Self { source: source.into(), target: target.into(), access: Access::ReadOnly, shares: Vec::new() }
     }
 
     /// A mount the guest can write.
     pub fn read_write(source: impl Into<PathBuf>, target: impl Into<PathBuf>) -> Self {
-        Self { source: source.into(), target: target.into(), access: Access::ReadWrite }
+        Self { source: source.into(), target: target.into(), access: Access::ReadWrite, shares: Vec::new() }
+    }
+
+    /// The same, with [`Self::shares`].
+    #[must_use]
+    pub fn shared(mut self, shares: Vec<PathBuf>) -> Self {
+        self.shares = shares;
+        self
     }
 }
 

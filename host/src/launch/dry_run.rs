@@ -67,7 +67,8 @@ pub(super) async fn show(wish: Wish, place: Place, chosen: Chosen<'_>, surroundi
         let spec =
             build_spec(&run_id, wish.purpose, &place, &config, &command, surroundings, parts, &settings, scratch)?;
         spec::enforceable(chosen.name(), &spec.policy, backend.features(), mounted)?;
-        let request = PrepareRequest { spec: spec.clone(), settings: settings.value.clone(), dry_run: true };
+        let request =
+            PrepareRequest { spec: spec.clone(), settings: settings.value.clone(), dry_run: true, consented: false };
         let instance = backend.prepare(request).await.map_err(|e| from_backend(&e))?;
         let exec = ExecRequest {
             command: paths.first_process(&spec, reach::place(&route, paths.sockets(), CONTROL_SOCKET, 0)),

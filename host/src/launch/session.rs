@@ -248,7 +248,12 @@ impl Stage {
         let spec = build_spec(&run_id, purpose, place, config, &command, surroundings, parts, &self.settings, scratch)?;
         spec::enforceable(&self.name, &spec.policy, self.backend.features(), mounted)?;
 
-        let request = PrepareRequest { spec: spec.clone(), settings: self.settings.value.clone(), dry_run: false };
+        let request = PrepareRequest {
+            spec: spec.clone(),
+            settings: self.settings.value.clone(),
+            dry_run: false,
+            consented: false,
+        };
         let prepared = signals.unless_interrupted(self.backend.prepare(request)).await?;
         let instance = prepared.map_err(|e| from_backend(&e))?;
         for note in instance.notes.iter().take(8) {

@@ -31,7 +31,7 @@ pub struct Checkout {
     pub cwd: PathBuf,
     /// The main checkout of a linked worktree.
     pub main: Option<PathBuf>,
-    /// The repository's directories, which no other mount may make writable.
+    /// The repository's directories, which no other mount may make writable; the one that all worktrees share is first.
     pub git: Vec<PathBuf>,
 }
 
@@ -78,6 +78,7 @@ pub fn build(checkout: &Checkout, parts: Parts, guard: &Guard, wishes: Wishes) -
         purpose: wishes.purpose,
         slug: slug(&checkout.worktree),
         worktree: checkout.worktree.clone(),
+        repository: checkout.git.first().cloned().unwrap_or_default(),
         cwd: checkout.cwd.clone(),
         user: wishes.user,
         home: wishes.home.to_owned(),

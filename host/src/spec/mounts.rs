@@ -72,7 +72,7 @@ pub(super) fn compose(checkout: &Checkout, parts: Parts, guard: &Guard) -> Resul
 }
 
 fn mount(source: PathBuf, target: PathBuf, writable: bool) -> Mount {
-    Mount { source, target, access: if writable { Access::ReadWrite } else { Access::ReadOnly } }
+    if writable { Mount::read_write(source, target) } else { Mount::read_only(source, target) }
 }
 
 /// Sorted by target, component by component, so that a parent comes before what lies in it; of equal targets the last

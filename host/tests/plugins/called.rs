@@ -14,7 +14,7 @@ async fn the_smallest_backend_is_found_loaded_and_called() {
     let spec = SandboxSpec { slug: "x".into(), home: "/home/u".into(), ..SandboxSpec::default() };
     let settings = backend.settings(SettingsRequest::default()).await.unwrap().value;
     assert_eq!(backend.rpc_route(RouteRequest::default(), false).await.unwrap(), Route::Sockets);
-    let request = PrepareRequest { spec: spec.clone(), settings: settings.clone(), dry_run: false };
+    let request = PrepareRequest { spec: spec.clone(), settings: settings.clone(), dry_run: false, consented: false };
     let instance = backend.prepare(request).await.unwrap();
     assert_eq!(instance.name, "minimal-x");
     let command = GuestCommand { argv: vec!["/bin/true".into(), "a b".into()], ..GuestCommand::default() };

@@ -77,7 +77,7 @@ pub(crate) fn mounts_and_masks(
     let mut placing = placing(steps, home);
     for mount in mounts {
         check_target(&placing.guest_path(&mount.target)?, home)?;
-        let Mount { source, target, access } = placing.mount(mount)?;
+        let Mount { source, target, access, .. } = placing.mount(mount)?;
         steps.push(Step::Bind { source, target, access });
     }
     for mask in masks {

@@ -1,0 +1,46 @@
+//! What it means when `ssh` ended before the sandbox's first process reported.
+
+use workmux_plugin_api::{Context, Error, ErrorKind, Result};
+
+use crate::limactl::{self, Status};
+
+/// Asks Lima about the machine only where `ssh` itself failed; what our own program said in the machine stands for itself.
+pub(crate) async fn explain(cx: &Context, machine: &str, stderr: &str) -> Result<Option<Error>> {
+    let last: Vec<&str> = stderr.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let said = last.last().map(|line| (*line).to_owned());
+    let has = |word: &str| stderr.contains(word);
+    if has("cannot execute") || has("Exec format") {
+        return Ok(Some(
+            Error::new(ErrorKind::Unsupported, format!("the guest program does not run in the machine '{machine}'"))
+                .cause(said.unwrap_or_default())
+                .hint("it must have the processor that this workmux was built for"),
+        ));
+    }
+    if has("/programs/") && (has("not found") || has("No such file")) {
+        return Ok(Some(
+            Error::new(
+                ErrorKind::ToolFailed,
+                format!("the machine '{machine}' does not see what the host exports to it"),
+            )
+            .cause(said.unwrap_or_default())
+            .hint(format!("start it again: workmux sandbox stop {machine}")),
+        ));
+    }
+    if !last.is_empty() && !["ssh:", "Connection", "kex_exchange", "mux_client", "channel"].iter().any(|word| has(word))
+    {
+        return Ok(None);
+    }
+    let found = limactl::find(cx, machine).await?;
+    let (kind, message) = match found.map(|found| found.status) {
+        None => (ErrorKind::NotFound, format!("the machine '{machine}' was deleted meanwhile")),
+        Some(Status::Running) => {
+            (ErrorKind::ToolFailed, format!("the machine '{machine}' runs but refused the command"))
+        }
+        Some(status) => {
+            (ErrorKind::ToolFailed, format!("the machine '{machine}' stopped meanwhile: it is {}", status.word()))
+        }
+    };
+    let mut error = Error::new(kind, message).hint("type the same again: the next start brings it up");
+    error.causes.extend(said);
+    Ok(Some(error))
+}

@@ -1,0 +1,134 @@
+//! The machines, which outlive runs: listed, stopped, deleted.
+//!
+//! A name decides what is listed; whether this workmux made a machine shows by what it mounts. Under its lock each is
+//! looked at again before anything is done to it.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use workmux_plugin_api::{
+    Context, Error, ErrorKind, InstanceInfo, InstanceRequest, Instances, InstancesRequest, Result, async_trait,
+};
+
+use crate::limactl::{self, Listed, Status};
+use crate::record::Kept;
+use crate::{Lima, machine, name};
+
+const DELETE: Duration = Duration::from_secs(120);
+/// A directory of a machine is flat; this is for one that is not.
+const DEEPEST: usize = 8;
+
+#[async_trait]
+impl Instances for Lima {
+    async fn list(&self, cx: &Context, _request: InstancesRequest) -> Result<Vec<InstanceInfo>> {
+        let all = limactl::list(cx, None).await?;
+        Ok(all
+            .into_iter()
+            .filter(|one| one.name.starts_with(name::PREFIX))
+            .map(|one| info(cx.state_dir(), one))
+            .collect())
+    }
+
+    async fn stop(&self, cx: &Context, request: InstanceRequest) -> Result<()> {
+        let kept = Kept::of(cx.state_dir(), named(&request.name)?);
+        let _held = kept.hold(cx).await?;
+        let found = machine::settled(cx, &kept.name).await?.ok_or_else(|| unknown(&kept.name))?;
+        machine::stop(cx, &found).await
+    }
+
+    async fn delete(&self, cx: &Context, request: InstanceRequest) -> Result<()> {
+        let kept = Kept::of(cx.state_dir(), named(&request.name)?);
+        let held = kept.hold(cx).await?;
+        let Some(found) = machine::settled(cx, &kept.name).await? else { return kept.forget(held) };
+        let running = found.status == Status::Running;
+        if running && !request.force {
+            return Err(Error::new(ErrorKind::Conflict, format!("'{}' runs", kept.name)).hint("stop it first"));
+        }
+        let mut words = vec!["delete"];
+        if found.status != Status::Stopped {
+            words.push("--force");
+        }
+        words.push(&kept.name);
+        let output = limactl::run(cx, &words, DELETE).await?;
+        match limactl::find(cx, &kept.name).await? {
+            None => kept.forget(held),
+            Some(_) => Err(limactl::failure("delete", &output)),
+        }
+    }
+}
+
+/// A name that cannot be mistaken for an option, or for a path.
+fn named(name: &str) -> Result<&str> {
+    let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+    if name.starts_with(name::PREFIX) && plain { Ok(name) } else { Err(unknown(name)) }
+}
+
+fn unknown(name: &str) -> Error {
+    Error::new(ErrorKind::NotFound, format!("there is no machine '{name}' of workmux's"))
+        .hint("list those there are: workmux sandbox prune --dry-run")
+}
+
+fn info(state: &Path, found: Listed) -> InstanceInfo {
+    let kept = Kept::of(state, &found.name);
+    let dir = fs::metadata(&found.dir).ok();
+    InstanceInfo {
+        status: found.status.word().to_owned(),
+        running: found.status == Status::Running,
+        size: Some(allocated(&found.dir, 0)).filter(|bytes| *bytes > 0),
+        created: dir.as_ref().and_then(|meta| seconds(meta.created().ok().or_else(|| meta.modified().ok())?)),
+        last_used: last_used(&found.dir),
+        unrecorded: !machine::is_ours(&found, &kept),
+        name: found.name,
+        ..InstanceInfo::default()
+    }
+}
+
+/// What is really taken on the disk: images are full of holes. Links are not followed.
+fn allocated(path: &Path, depth: usize) -> u64 {
+    let entries = fs::read_dir(path).into_iter().flatten().flatten();
+    let sizes = entries.map(|entry| match entry.metadata() {
+        Ok(meta) if meta.is_dir() && depth < DEEPEST => allocated(&entry.path(), depth + 1),
+        Ok(meta) => meta.blocks() * 512,
+        Err(_) => 0,
+    });
+    sizes.sum()
+}
+
+/// The newest of what changes when a machine is started and used.
+fn last_used(dir: &Path) -> Option<u64> {
+    let accessed = fs::metadata(dir).and_then(|meta| meta.accessed());
+    let changed = ["ha.stdout.log", "ssh.config", "disk", "diffdisk"]
+        .map(|name| fs::metadata(dir.join(name)).and_then(|m| m.modified()));
+    changed.into_iter().chain([accessed]).flatten().max().and_then(seconds)
+}
+
+fn seconds(time: SystemTime) -> Option<u64> {
+    time.duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p59_only_names_of_ours_are_acted_on() {
+        for odd in ["default", "wm", "wm-../x", "--force", "wm-a/b", "wm-a b", ""] {
+            assert!(named(odd).is_err(), "{odd}");
+        }
+        assert_eq!(named("wm-proj-f7ec17cf").unwrap(), "wm-proj-f7ec17cf");
+    }
+
+    #[test]
+    fn a_size_counts_what_is_allocated_and_follows_no_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let hole = fs::File::create(dir.path().join("disk")).unwrap();
+        hole.set_len(1 << 30).unwrap();
+        std::os::unix::fs::symlink("/usr", dir.path().join("link")).unwrap();
+        fs::write(dir.path().join("log"), vec![1; 100_000]).unwrap();
+        let bytes = allocated(dir.path(), 0);
+        assert!((100_000..1_000_000).contains(&bytes), "{bytes}");
+        assert!(last_used(dir.path()).is_some());
+    }
+}

@@ -1,0 +1,392 @@
+//! Brings a machine to where sandboxes can start in it: made, configured as it must be, running, through its boot.
+//!
+//! Each step looks at the machine again instead of trusting the exit code of the last one. All of it happens under the
+//! machine's lock, because `limactl` has none; and `limactl start` is never called for a name that is not there, because it
+//! would make a machine of its own choice under that name.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use workmux_plugin_api::{Context, Error, ErrorKind, Result, SandboxSpec, ToolOutput};
+
+use crate::exports::{self, Export};
+use crate::layout::Place;
+use crate::limactl::{self, Listed, Status};
+use crate::ready::{self, Told};
+use crate::record::{self, Held, Kept, Record};
+use crate::settings::Table;
+use crate::template::{self, Machine, Template};
+use crate::{provision, ssh};
+
+/// Making a machine fetches its image first.
+const CREATE: Duration = Duration::from_secs(3600);
+/// A slow machine that installs what it needs.
+const START: Duration = Duration::from_secs(1800);
+/// `limactl` gives up by itself, and says why, before we do.
+const START_FLAG: &str = "--timeout=29m";
+const EDIT: Duration = Duration::from_secs(30);
+/// Lima kills a machine that does not obey the power button after 3 minutes.
+const STOP: Duration = Duration::from_secs(240);
+/// How long a machine may look broken because somebody else starts or stops it.
+const PASSING: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_millis(250);
+/// How long the boot scripts of a machine that was started elsewhere are waited for.
+const BOOT: Duration = Duration::from_secs(900);
+
+/// What is wanted of the machine.
+pub(crate) struct Wanted<'a> {
+    pub(crate) spec: &'a SandboxSpec,
+    pub(crate) table: &'a Table,
+    pub(crate) exports: &'a [Export],
+    pub(crate) places: &'a [Place],
+}
+
+impl Wanted<'_> {
+    fn memory(&self) -> u64 {
+        self.table.memory() >> 20 << 20
+    }
+
+    fn image(&self) -> String {
+        self.spec.image.clone().unwrap_or_else(|| template::default_image(Machine::HERE))
+    }
+}
+
+/// The machine's record, if it is one that runs and has everything; asks nobody.
+pub(crate) fn as_it_is(kept: &Kept, wanted: &Wanted<'_>) -> Option<Record> {
+    let record = kept.load()?;
+    let there = exports::missing(wanted.exports, &record.exports).is_empty()
+        && wanted.places.iter().all(|place| record.places.contains(&place.key()));
+    (there && record.is_current() && ssh::Way::of(&record.dir) == ssh::Way::Shared).then_some(record)
+}
+
+/// The same, after everything that it takes.
+pub(crate) async fn ensure(cx: &Context, kept: &Kept, wanted: &Wanted<'_>) -> Result<Record> {
+    if let Some(record) = as_it_is(kept, wanted) {
+        return Ok(record);
+    }
+    let held = kept.hold(cx).await?;
+    // Whoever held it may have done it all.
+    if let Some(record) = as_it_is(kept, wanted) {
+        return Ok(record);
+    }
+    let Some(found) = settled(cx, &kept.name).await? else {
+        create(cx, kept, wanted).await?;
+        return started(cx, kept, wanted, &held).await;
+    };
+    if !is_ours(&found, kept) {
+        return Err(foreign(&kept.name));
+    }
+    match found.status {
+        Status::Running => running(cx, kept, wanted, found).await,
+        Status::Broken => {
+            cx.progress(format!("machine '{}' is broken: ending what is left of it", kept.name), 0, 0);
+            force_stop(cx, &kept.name).await?;
+            configure(cx, wanted, &found).await?;
+            started(cx, kept, wanted, &held).await
+        }
+        _ => {
+            configure(cx, wanted, &found).await?;
+            started(cx, kept, wanted, &held).await
+        }
+    }
+}
+
+/// Whether it was made by this program for this user: it has our export.
+pub(crate) fn is_ours(found: &Listed, kept: &Kept) -> bool {
+    let files = kept.files();
+    found.exports.iter().any(|export| export.location == files.root() && !export.writable)
+}
+
+fn foreign(name: &str) -> Error {
+    Error::new(ErrorKind::Conflict, format!("there is a machine '{name}' already, which this workmux has not made"))
+        .hint("delete it, with all that is on its disk: workmux sandbox prune")
+}
+
+/// The machine, once nobody else starts or stops it.
+pub(crate) async fn settled(cx: &Context, name: &str) -> Result<Option<Listed>> {
+    let since = Instant::now();
+    loop {
+        match limactl::find(cx, name).await? {
+            Some(found) if found.status == Status::Broken && since.elapsed() < PASSING => cx.sleep(LOOK).await?,
+            found => return Ok(found),
+        }
+    }
+}
+
+async fn create(cx: &Context, kept: &Kept, wanted: &Wanted<'_>) -> Result<()> {
+    limactl::version(cx).await?;
+    check_socket_path(&kept.name)?;
+    let Wanted { spec, table, exports, .. } = wanted;
+    for export in *exports {
+        let how = if export.writable { "writable" } else { "read-only" };
+        cx.progress(format!("new machine '{}': sees '{}', {how}", kept.name, export.location.display()), 0, 0);
+    }
+    let template = Template {
+        image: spec.image.as_deref(),
+        cpus: table.cpus(),
+        memory: wanted.memory(),
+        disk: table.disk(),
+        exports,
+        provision: provision::scripts(table, &spec.agent),
+        machine: Machine::HERE,
+    };
+    kept.write("lima.yaml", template.text().as_bytes())?;
+    let (name, file) = (format!("--name={}", kept.name), kept.template());
+    let words = ["create", "--tty=false", &name, &file.to_string_lossy()];
+    let what = format!("making machine '{}'", kept.name);
+    let output = limactl::watch(cx, &what, &words, CREATE).await?;
+    match limactl::find(cx, &kept.name).await? {
+        Some(found) if is_ours(&found, kept) => Ok(()),
+        _ => Err(limactl::failure("create", &output)),
+    }
+}
+
+/// Lima's sockets have paths that the kernel keeps short.
+fn check_socket_path(name: &str) -> Result<()> {
+    let longest = if cfg!(target_os = "macos") { 104 } else { 108 };
+    let path = lima_home().join(name).join("ssh.sock.1234567890123456");
+    if path.as_os_str().len() < longest {
+        return Ok(());
+    }
+    Err(Error::refused(format!("'{}' is too long for a socket of Lima's", path.display()))
+        .hint("set LIMA_HOME to a shorter directory"))
+}
+
+/// Where Lima keeps its machines.
+pub(crate) fn lima_home() -> PathBuf {
+    let of = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    of("LIMA_HOME").unwrap_or_else(|| of("HOME").unwrap_or_default().join(".lima"))
+}
+
+/// Brings the configuration of a machine that does not run up to date.
+async fn configure(cx: &Context, wanted: &Wanted<'_>, found: &Listed) -> Result<()> {
+    let mut changes: Vec<(&str, Value)> = Vec::new();
+    if !exports::missing(wanted.exports, &found.exports).is_empty() {
+        let all = exports::pruned(found.exports.iter().chain(wanted.exports).cloned().collect());
+        changes.push((".mounts", template::mounts(&all)));
+    }
+    if found.cpus != wanted.table.cpus() {
+        changes.push((".cpus", json!(wanted.table.cpus())));
+    }
+    if found.memory != wanted.memory() {
+        changes.push((".memory", json!(template::size(wanted.memory()))));
+    }
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let set: Vec<String> = changes.iter().map(|(key, value)| format!("{key} = {value}")).collect();
+    let words = ["edit", "--tty=false", "--set", &set.join(" | "), &found.name];
+    let output = limactl::run(cx, &words, EDIT).await?;
+    if output.code == Some(0) { Ok(()) } else { Err(limactl::failure("edit", &output)) }
+}
+
+/// Starts it, and looks whether it is there: a start that fails may leave a machine that works, and the other way round.
+async fn started(cx: &Context, kept: &Kept, wanted: &Wanted<'_>, _held: &Held) -> Result<Record> {
+    let name = kept.name.as_str();
+    let what = format!("starting machine '{name}'");
+    cx.progress(what.as_str(), 0, 0);
+    let output = limactl::watch(cx, &what, &["start", "--tty=false", START_FLAG, name], START).await?;
+    match settled(cx, name).await? {
+        Some(found) if found.status == Status::Running => running(cx, kept, wanted, found)
+            .await
+            .map_err(|e| if output.code == Some(0) { e } else { e.cause(last_words(&output)) }),
+        found => Err(not_started(found, &output)),
+    }
+}
+
+fn last_words(output: &ToolOutput) -> String {
+    let failure = limactl::failure("start", output);
+    failure.causes.last().cloned().unwrap_or(failure.message)
+}
+
+/// Why it does not run: what `limactl` said, and the last of what the machine and its host agent wrote.
+fn not_started(found: Option<Listed>, output: &ToolOutput) -> Error {
+    let mut error = limactl::failure("start", output);
+    let Some(found) = found else { return error };
+    if error.causes.is_empty() {
+        error.causes.push(format!("it is {} now", found.status.word()));
+    }
+    for log in ["ha.stderr.log", "serial.log"] {
+        if let Some(line) = last_line(&found.dir.join(log)) {
+            error.causes.push(format!("{log}: {line}"));
+        }
+    }
+    if error.kind == ErrorKind::ToolFailed {
+        error.hint =
+            Some(format!("see the logs in '{}'; after that: limactl start {}", found.dir.display(), found.name));
+    }
+    error
+}
+
+fn last_line(path: &Path) -> Option<String> {
+    use std::io::{Read as _, Seek as _, SeekFrom};
+    let mut file = std::fs::File::open(path).ok()?;
+    let length = file.metadata().ok()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(4096))).ok()?;
+    let mut bytes = Vec::new();
+    file.take(4096).read_to_end(&mut bytes).ok()?;
+    let text = String::from_utf8_lossy(&bytes);
+    let line = text.lines().rev().find(|line| !line.trim().is_empty())?;
+    Some(line.chars().take(200).collect())
+}
+
+/// Looks at a machine that runs from inside, and remembers it.
+async fn running(cx: &Context, kept: &Kept, wanted: &Wanted<'_>, found: Listed) -> Result<Record> {
+    let missing = exports::missing(wanted.exports, &found.exports);
+    if !missing.is_empty() {
+        return Err(drifted(&found.name, &missing));
+    }
+    let start = record::start(&found.dir);
+    let told = booted(cx, kept, wanted, &found).await?;
+    if let Some(failed) = &told.failed {
+        return Err(Error::new(
+            ErrorKind::ToolFailed,
+            format!("the machine '{}' was not prepared: {failed}", found.name),
+        )
+        .cause("its log has more: /var/log/cloud-init-output.log in the machine".to_owned())
+        .hint(format!(
+            "look at it: limactl shell {0}; once the cause is gone, start it again: workmux sandbox stop {0}",
+            found.name
+        )));
+    }
+    if told.unmounted {
+        return Err(Error::new(ErrorKind::ToolFailed, format!("the machine '{}' runs without its mounts", found.name))
+            .hint(format!("start it again: workmux sandbox stop {}", found.name)));
+    }
+    let before = kept.load().unwrap_or_default();
+    let same_start = before.start == start && !start.is_empty();
+    let mut places = if same_start { before.places } else { Default::default() };
+    places.extend(wanted.places.iter().map(Place::key));
+    let record = Record {
+        dir: found.dir,
+        ssh_config: found.ssh_config,
+        exports: found.exports,
+        start,
+        home: told.home,
+        user: told.user,
+        places,
+        agent: told.agent,
+        image: found.image,
+        developed: before.developed,
+        cpus: found.cpus,
+        memory: found.memory,
+    };
+    kept.save(&record)?;
+    Ok(record)
+}
+
+async fn booted(cx: &Context, kept: &Kept, wanted: &Wanted<'_>, found: &Listed) -> Result<Told> {
+    let host = Export { location: kept.files().root().to_owned(), writable: false }.mount_point();
+    let since = Instant::now();
+    loop {
+        let told = ready::ask(cx, found, &host.to_string_lossy(), wanted.places).await?;
+        if !told.booting {
+            return Ok(told);
+        }
+        if since.elapsed() > BOOT {
+            return Err(Error::new(
+                ErrorKind::Timeout,
+                format!("the machine '{}' did not finish its boot in {} minutes", found.name, BOOT.as_secs() / 60),
+            )
+            .hint(format!("look at it: limactl shell {}", found.name)));
+        }
+        let seconds = since.elapsed().as_secs();
+        cx.progress(format!("machine '{}' is still booting ({seconds} s)", found.name), 0, 0);
+        cx.sleep(Duration::from_secs(1)).await?;
+    }
+}
+
+fn drifted(name: &str, missing: &[&Export]) -> Error {
+    let mut error = Error::new(
+        ErrorKind::Conflict,
+        format!("the machine '{name}' runs, and was started without what this sandbox needs of the host"),
+    )
+    .hint(format!("stop it (its disk stays), the next start brings it: workmux sandbox stop {name}"));
+    for export in missing {
+        let how = if export.writable { "writable" } else { "read-only" };
+        error.causes.push(format!("'{}', {how}", export.location.display()));
+    }
+    error
+}
+
+/// What differs from the configuration without stopping anybody, each with what brings it.
+pub(crate) fn remarks(record: &Record, wanted: &Wanted<'_>, name: &str) -> Vec<String> {
+    let mut all = Vec::new();
+    if record.cpus != wanted.table.cpus() || record.memory != wanted.memory() {
+        all.push(format!(
+            "machine '{name}' has {} processors and {}, not {} and {}: that comes with its next start (workmux sandbox stop {name})",
+            record.cpus,
+            template::size(record.memory),
+            wanted.table.cpus(),
+            template::size(wanted.memory()),
+        ));
+    }
+    if record.image != wanted.image() {
+        all.push(format!(
+            "machine '{name}' was made from the image '{}': another one takes a new machine (workmux sandbox prune)",
+            record.image
+        ));
+    }
+    let agent = wanted.spec.agent.as_str();
+    if !wanted.table.skip_default_provision
+        && provision::installs(agent)
+        && record.agent.as_deref().is_some_and(|there| there != agent)
+    {
+        all.push(format!(
+            "machine '{name}' was made for the agent '{}': '{agent}' is there only if it was installed by hand",
+            record.agent.as_deref().unwrap_or_default()
+        ));
+    }
+    all
+}
+
+/// Stops a machine; one that does not run is fine.
+pub(crate) async fn stop(cx: &Context, found: &Listed) -> Result<()> {
+    if found.status != Status::Running {
+        return Ok(());
+    }
+    let what = format!("stopping machine '{}'", found.name);
+    let output = limactl::watch(cx, &what, &["stop", &found.name], STOP).await?;
+    match settled(cx, &found.name).await?.map(|now| now.status) {
+        None | Some(Status::Stopped) => Ok(()),
+        Some(Status::Broken) => force_stop(cx, &found.name).await,
+        Some(_) => Err(limactl::failure("stop", &output)),
+    }
+}
+
+async fn force_stop(cx: &Context, name: &str) -> Result<()> {
+    let output = limactl::run(cx, &["stop", "--force", name], STOP).await?;
+    if output.code == Some(0) { Ok(()) } else { Err(limactl::failure("stop --force", &output)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn export(location: &str, writable: bool) -> Export {
+        Export { location: location.into(), writable }
+    }
+
+    #[test]
+    fn p59_a_machine_is_ours_by_what_it_mounts_and_not_by_its_name() {
+        let kept = Kept::of(Path::new("/state"), "wm-x");
+        let with = |exports: &[Export]| Listed { name: "wm-x".into(), exports: exports.to_vec(), ..Listed::default() };
+        assert!(is_ours(&with(&[export("/a", true), export("/state/machines/wm-x/host", false)]), &kept));
+        assert!(!is_ours(&with(&[export("/state/machines/wm-y/host", false)]), &kept));
+        assert!(!is_ours(&with(&[export("/state/machines/wm-x/host", true)]), &kept));
+        assert!(!is_ours(&with(&[]), &kept));
+    }
+
+    #[test]
+    fn what_differs_is_said_with_what_brings_it() {
+        let spec = SandboxSpec { agent: "codex".into(), image: Some("new".into()), ..SandboxSpec::default() };
+        let wanted = Wanted { spec: &spec, table: &Table::default(), exports: &[], places: &[] };
+        let record =
+            Record { cpus: 2, memory: 1 << 30, image: "old".into(), agent: Some("claude".into()), ..Record::default() };
+        insta::assert_snapshot!(remarks(&record, &wanted, "wm-x").join("\n"));
+        let same = Record { cpus: 4, memory: 4 << 30, image: "new".into(), agent: Some("codex".into()), ..record };
+        assert_eq!(remarks(&same, &wanted, "wm-x"), [] as [String; 0]);
+        insta::assert_debug_snapshot!(drifted("wm-x", &[&export("/p/main", true), &export("/q", false)]));
+    }
+}

@@ -1,0 +1,197 @@
+//! One sandbox, decided: the verb `prepare`. What is decided here is all that the later verbs know.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use workmux_plugin_api::{Context, Error, GuestCommand, Instance, PrepareRequest, Remedy, Result, Word};
+
+use crate::exports;
+use crate::layout::{self, Layout};
+use crate::machine::{self, Wanted};
+use crate::record::{Kept, Record};
+use crate::settings::{self, Table};
+use crate::{name, ssh};
+
+/// Where a sandbox has the guest program.
+const PROGRAM: &str = "/run/workmux/bin/workmux";
+
+/// What a command line is made of; recorded by the host as the instance's state.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Sandbox {
+    pub(crate) machine: String,
+    pub(crate) dir: PathBuf,
+    pub(crate) ssh_config: PathBuf,
+    /// The guest program, where the machine has it outside of sandboxes.
+    program: String,
+    /// For `workmux unshare`.
+    options: Vec<String>,
+    /// The directory of a development build of the guest program.
+    develop: Option<String>,
+}
+
+impl Sandbox {
+    pub(crate) fn from_state(state: &Value) -> Result<Self> {
+        Self::deserialize(state)
+            .map_err(|e| Error::internal("the recorded state of the sandbox cannot be read").cause(e.to_string()))
+    }
+
+    /// Text for the shell of the machine's user: our program lays the sandbox out and becomes its first process.
+    pub(crate) fn command(&self, first: &GuestCommand) -> Result<String> {
+        let mut words: Vec<String> = ["exec", "env", "-i"].map(str::to_owned).to_vec();
+        words.extend(self.develop.as_ref().map(|dir| format!("WORKMUX_DEV={dir}")));
+        for (name, value) in &first.env {
+            words.push(format!("{name}={}", text(value)?));
+        }
+        words.extend([self.program.clone(), "unshare".into()]);
+        words.extend(self.options.iter().cloned());
+        words.push("--".into());
+        for word in &first.argv {
+            words.push(text(word)?);
+        }
+        Ok(ssh::quoted(&words))
+    }
+}
+
+fn text(word: &Word) -> Result<String> {
+    let text = word.as_os_str().to_str();
+    text.map(str::to_owned).ok_or_else(|| Error::refused("a word of the first process is not UTF-8"))
+}
+
+pub(crate) async fn prepare(cx: &Context, request: &PrepareRequest) -> Result<Instance> {
+    let (spec, table) = (&request.spec, settings::read(&request.settings)?);
+    if spec.user.uid == 0 && !request.dry_run {
+        return Err(Error::refused("root owns this worktree, and Lima does not work for root").hint(
+            "give it to an ordinary user (chown -R USER PATH) and run workmux as that user, or choose another backend with \
+             --backend",
+        ));
+    }
+    let kept = Kept::of(cx.state_dir(), &name::of(&spec.repository, table.isolation));
+    let files = kept.files();
+    let needed = exports::needed(spec, &table, files.root());
+    if request.dry_run {
+        let record = kept.load().unwrap_or_else(|| guessed(&kept));
+        let layout = layout::layout(spec, &needed, files.root(), &record.home)?;
+        return instance(&kept.name, &record, layout, Vec::new());
+    }
+    consented(&kept, &needed, spec, &table, request.consented)?;
+
+    // The places are the same wherever the machine's home is, but for what lies in it.
+    let home = kept.load().map_or_else(|| guessed(&kept).home, |record| record.home);
+    let layout = layout::layout(spec, &needed, files.root(), &home)?;
+    files.make(&kept.name)?;
+    for copied in &layout.copies {
+        files.put(copied)?;
+    }
+    let wanted = Wanted { spec, table: &table, exports: &needed, places: &layout.places };
+    let record = machine::ensure(cx, &kept, &wanted).await?;
+    let notes = machine::remarks(&record, &wanted, &kept.name);
+    // Now with the home and the exports that the machine really has.
+    let layout = layout::layout(spec, &record.exports, files.root(), &record.home)?;
+    instance(&kept.name, &record, layout, notes)
+}
+
+/// A machine that is not there yet, or was never looked at.
+fn guessed(kept: &Kept) -> Record {
+    let user = std::env::var("USER").unwrap_or_else(|_| "lima".into());
+    let dir = machine::lima_home().join(&kept.name);
+    Record { ssh_config: dir.join("ssh.config"), dir, home: format!("/home/{user}.guest").into(), ..Record::default() }
+}
+
+/// A machine that can write git's own files takes the user's word (P25). Sandboxes do not see them; whoever becomes root
+/// in the machine does.
+fn consented(
+    kept: &Kept,
+    needed: &[exports::Export],
+    spec: &workmux_plugin_api::SandboxSpec,
+    table: &Table,
+    now: bool,
+) -> Result<()> {
+    let Some(export) = exports::exposing(needed, &spec.repository) else { return Ok(()) };
+    if table.accept_reduced_git_metadata_isolation || kept.has_consent()? {
+        return Ok(());
+    }
+    if now {
+        return kept.consent();
+    }
+    Err(Error::refused(format!(
+        "the machine '{}' would be able to write '{}', with git's own files in it",
+        kept.name,
+        export.location.display()
+    ))
+    .cause(
+        "sandboxes do not see those files; but whoever becomes root in the machine could change what your git runs"
+            .to_owned(),
+    )
+    .hint(
+        "work in a worktree instead (workmux add), or agree in your own file: \
+         'sandbox.lima.accept_reduced_git_metadata_isolation: true'",
+    )
+    .remedy(Remedy::Consent))
+}
+
+fn instance(name: &str, record: &Record, layout: Layout, notes: Vec<String>) -> Result<Instance> {
+    let bin = Path::new(PROGRAM);
+    let at = layout.options.iter().position(|word| Path::new(word) == bin);
+    let program = at.and_then(|at| layout.options.get(at.checked_sub(1)?)).cloned();
+    let program = program.ok_or_else(|| Error::internal(format!("the host mounts no program at '{PROGRAM}'")))?;
+    let home = record.home.clone();
+    let local = home.join(".local/bin");
+    let local = local.to_string_lossy();
+    let sandbox = Sandbox {
+        machine: name.to_owned(),
+        dir: record.dir.clone(),
+        ssh_config: record.ssh_config.clone(),
+        program,
+        options: layout.options,
+        develop: record.developed.then(|| local.clone().into_owned()),
+    };
+    let variable = |name: &str, value: &str| (name.to_owned(), Word::from(value));
+    let path = format!(
+        "{local}:/nix/var/nix/profiles/default/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    );
+    let user = if record.user.is_empty() { "lima" } else { &record.user };
+    Ok(Instance {
+        name: name.to_owned(),
+        env: vec![
+            variable("HOME", &home.to_string_lossy()),
+            variable("PATH", &path),
+            variable("USER", user),
+            variable("LOGNAME", user),
+            variable("SHELL", "/bin/bash"),
+        ],
+        home,
+        inherit_env: true,
+        state: serde_json::to_value(&sandbox).map_err(|e| Error::internal("sandbox state").cause(e.to_string()))?,
+        notes,
+        image: None,
+    })
+}
+
+/// Takes away what a run was given. Its machine stays.
+pub(crate) fn release(cx: &Context, state: &Value, run: &str) -> Result<()> {
+    let sandbox = Sandbox::from_state(state)?;
+    Kept::of(cx.state_dir(), &sandbox.machine).files().end(run)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_what_the_machine_shall_run_and_nothing_is_lost_in_its_shell() {
+        let sandbox = Sandbox {
+            program: "/mnt/workmux/0/programs/1/workmux".into(),
+            options: vec!["--ro-bind".into(), "/mnt/workmux/1/it's".into(), "/run/workmux/sock".into()],
+            develop: Some("/home/a b/.local/bin".into()),
+            ..Sandbox::default()
+        };
+        let first = GuestCommand {
+            argv: vec![PROGRAM.into(), "init".into(), "tcp:host.lima.internal:1:/run/workmux/sock/control.keys".into()],
+            env: vec![("A".into(), "b c".into())],
+            cwd: "/".into(),
+        };
+        insta::assert_snapshot!(sandbox.command(&first).unwrap());
+    }
+}
