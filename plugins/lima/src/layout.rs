@@ -56,13 +56,25 @@ impl Place {
     }
 }
 
-/// Lays it out. `home` is that of the machine's user, `host` our export's directory on the host.
-pub(crate) fn layout(spec: &SandboxSpec, exports: &[Export], host: &Path, home: &Path) -> Result<Layout> {
+/// What is known of the machine.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Machine<'a> {
+    pub(crate) exports: &'a [Export],
+    /// Where it has other things of the host.
+    pub(crate) others: &'a [PathBuf],
+    /// Its user's home.
+    pub(crate) home: &'a Path,
+}
+
+/// Lays it out. `host` is our export's directory on the host.
+pub(crate) fn layout(spec: &SandboxSpec, machine: Machine<'_>, host: &Path) -> Result<Layout> {
+    let Machine { exports, others, home } = machine;
     let mut placing = Placing::new(home);
     placing.put(home, None);
     let mut out = Layout { places: vec![Place::Directory(HOSTS_CORNER.into())], ..Layout::default() };
-    for dir in [CORNER, SERVICES, HOSTS_CORNER] {
-        out.options.extend(["--tmpfs".into(), dir.into()]);
+    let covered = [CORNER, SERVICES, HOSTS_CORNER].into_iter().map(Path::new);
+    for dir in covered.chain(others.iter().map(PathBuf::as_path).filter(|dir| !home.starts_with(dir))) {
+        out.options.extend(["--tmpfs".into(), text(dir)?]);
     }
     out.options.extend(["--bind".into(), text(&home.join(STORE))?, text(home)?]);
 
@@ -185,7 +197,12 @@ mod tests {
 
     fn lay_out(spec: &SandboxSpec, root: &Path) -> Result<Layout> {
         let host = root.join("host");
-        layout(spec, &exports::needed(spec, &Table::default(), &host), &host, Path::new("/home/ann.guest"))
+        let exports = exports::needed(spec, &Table::default(), &host);
+        layout(
+            spec,
+            Machine { exports: &exports, others: &["/tmp/lima".into()], home: Path::new("/home/ann.guest") },
+            &host,
+        )
     }
 
     /// Without what differs from run to run: the place, names of exports, stamps of programs.
@@ -241,6 +258,7 @@ mod tests {
         let spec = spec(root.path());
         let host = root.path().join("host");
         let few = [Export { location: host.clone(), writable: false }];
-        assert!(layout(&spec, &few, &host, Path::new("/home/ann.guest")).is_err());
+        let machine = Machine { exports: &few, others: &[], home: Path::new("/home/ann.guest") };
+        assert!(layout(&spec, machine, &host).is_err());
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 use workmux_plugin_api::{Context, Error, ErrorKind, Level, Result, Step, Tool, ToolOutput};
 
-use crate::exports::{CORNER, Export};
+use crate::exports::Export;
 
 pub(crate) const LIMACTL: &str = "limactl";
 /// What to do where it is missing.
@@ -37,6 +37,8 @@ pub(crate) struct Listed {
     pub(crate) image: String,
     /// Those at our places.
     pub(crate) exports: Vec<Export>,
+    /// Where it has others, which the user gives to all machines.
+    pub(crate) others: Vec<PathBuf>,
 }
 
 /// What a machine does.
@@ -153,10 +155,15 @@ struct Image {
 
 impl From<Instance> for Listed {
     fn from(instance: Instance) -> Self {
-        let exports = instance.config.mounts.into_iter().filter_map(|mount| {
-            let export = Export { location: mount.location, writable: mount.writable };
-            (mount.mount_point.starts_with(CORNER) && mount.mount_point == export.mount_point()).then_some(export)
-        });
+        let (mut exports, mut others) = (Vec::new(), Vec::new());
+        for MountPoint { location, mount_point, writable } in instance.config.mounts {
+            let export = Export { location, writable };
+            match mount_point {
+                point if point == export.mount_point() => exports.push(export),
+                point if point.as_os_str().is_empty() => others.push(export.location),
+                point => others.push(point),
+            }
+        }
         Self {
             status: Status::of(&instance.status),
             name: instance.name,
@@ -165,7 +172,8 @@ impl From<Instance> for Listed {
             cpus: instance.cpus,
             memory: instance.memory,
             image: instance.config.images.into_iter().next().unwrap_or_default().location,
-            exports: exports.collect(),
+            exports,
+            others,
         }
     }
 }
@@ -303,6 +311,8 @@ pub(crate) fn failure(what: &str, output: &ToolOutput) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[test]
@@ -320,6 +330,7 @@ mod tests {
         let (all, unreadable) = parse(&text);
         assert_eq!(unreadable, ["WARN something", "{\"name\": 3}"]);
         assert_eq!(all[0].exports, [Export { location: "/a".into(), writable: true }]);
+        assert_eq!(all[0].others, [Path::new("/mnt/workmux/elsewhere"), Path::new("/c")]);
         assert_eq!((all[0].status.clone(), all[0].image.as_str(), all[0].cpus), (Status::Running, "x", 2));
         assert_eq!(all[1].status, Status::Other("Sleeping".into()));
         assert_eq!(Status::of("").word(), "Unknown");

@@ -262,6 +262,7 @@ async fn running(cx: &Context, kept: &Kept, wanted: &Wanted<'_>, found: Listed) 
         dir: found.dir,
         ssh_config: found.ssh_config,
         exports: found.exports,
+        others: found.others,
         start,
         home: told.home,
         user: told.user,

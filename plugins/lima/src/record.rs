@@ -36,6 +36,8 @@ pub(crate) struct Record {
     pub(crate) dir: PathBuf,
     pub(crate) ssh_config: PathBuf,
     pub(crate) exports: Vec<Export>,
+    /// Where the machine has other things of the host, which are no sandbox's.
+    pub(crate) others: Vec<PathBuf>,
     /// The start that all this was found out after.
     pub(crate) start: String,
     /// Its user's home, in the machine.

@@ -7,7 +7,7 @@ use serde_json::Value;
 use workmux_plugin_api::{Context, Error, GuestCommand, Instance, PrepareRequest, Remedy, Result, Word};
 
 use crate::exports;
-use crate::layout::{self, Layout};
+use crate::layout::{self, Layout, Machine};
 use crate::machine::{self, Wanted};
 use crate::record::{Kept, Record};
 use crate::settings::{self, Table};
@@ -72,14 +72,16 @@ pub(crate) async fn prepare(cx: &Context, request: &PrepareRequest) -> Result<In
     let needed = exports::needed(spec, &table, files.root());
     if request.dry_run {
         let record = kept.load().unwrap_or_else(|| guessed(&kept));
-        let layout = layout::layout(spec, &needed, files.root(), &record.home)?;
+        let machine = Machine { exports: &needed, others: &record.others, home: &record.home };
+        let layout = layout::layout(spec, machine, files.root())?;
         return instance(&kept.name, &record, layout, Vec::new());
     }
     consented(&kept, &needed, spec, &table, request.consented)?;
 
     // The places are the same wherever the machine's home is, but for what lies in it.
-    let home = kept.load().map_or_else(|| guessed(&kept).home, |record| record.home);
-    let layout = layout::layout(spec, &needed, files.root(), &home)?;
+    let known = kept.load().unwrap_or_else(|| guessed(&kept));
+    let machine = Machine { exports: &needed, others: &known.others, home: &known.home };
+    let layout = layout::layout(spec, machine, files.root())?;
     files.make(&kept.name)?;
     for copied in &layout.copies {
         files.put(copied)?;
@@ -88,7 +90,8 @@ pub(crate) async fn prepare(cx: &Context, request: &PrepareRequest) -> Result<In
     let record = machine::ensure(cx, &kept, &wanted).await?;
     let notes = machine::remarks(&record, &wanted, &kept.name);
     // Now with the home and the exports that the machine really has.
-    let layout = layout::layout(spec, &record.exports, files.root(), &record.home)?;
+    let machine = Machine { exports: &record.exports, others: &record.others, home: &record.home };
+    let layout = layout::layout(spec, machine, files.root())?;
     instance(&kept.name, &record, layout, notes)
 }
 
