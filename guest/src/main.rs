@@ -1,8 +1,9 @@
 //! The program inside every sandbox: picks the role from the command line and leaves everything else to it.
 //!
 //! As `init` it is the sandbox's first process, as `exec` the parent of a further command in a running sandbox
-//! ([`init`]); with any other word it is what people and agents in the guest call `workmux` ([`cli`]). One thread,
-//! no runtime, nothing needed from the image it runs in.
+//! ([`init`]), as `unshare` it makes the sandbox, in a machine whose mounts are fixed ([`unshare`]); with any other word
+//! it is what people and agents in the guest call `workmux` ([`cli`]). One thread, no runtime, nothing needed from the
+//! image it runs in.
 
 mod cli;
 mod confine;
@@ -16,6 +17,7 @@ mod route;
 mod rpc_client;
 mod sys;
 mod unix_socket;
+mod unshare;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
         // Alone it is the host's word for setting up a project.
         Some("init") if args.len() > 1 => first_process(Role::First, &args[1..]),
         Some("exec") => first_process(Role::Further, &args[1..]),
+        Some("unshare") => unshare::run(&args[1..]),
         _ => cli::run(&args),
     };
     ExitCode::from(code)

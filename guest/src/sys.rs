@@ -9,12 +9,13 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
 use nix::errno::Errno;
+use nix::sys::signal::{SigHandler, Signal};
 use nix::unistd::{ForkResult, Pid};
 
 /// Forks. Every role that forks has one thread, so the child may do what the parent may.
 #[expect(unsafe_code, reason = "fork is unsafe in programs with several threads")]
 pub(crate) fn fork() -> nix::Result<ForkResult> {
-    // SAFETY: neither `init` nor `exec` ever starts a thread; only `cli`, which never forks, does.
+    // SAFETY: neither `init` nor `exec` nor `unshare` ever starts a thread; only `cli`, which never forks, does.
     unsafe { nix::unistd::fork() }
 }
 
@@ -35,6 +36,13 @@ pub(crate) fn default_signal_actions() {
         // for KILL and STOP, which are always at their default.
         unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), std::ptr::null::<u64>(), 8) };
     }
+}
+
+/// Sets what a signal does, and answers what it did before. No handler of ours exists.
+#[expect(unsafe_code, reason = "the wrapper is unsafe for the sake of handlers")]
+pub(crate) fn signal_action(signal: Signal, action: SigHandler) -> nix::Result<SigHandler> {
+    // SAFETY: callers ignore a signal, give it its default, or give back what this function answered.
+    unsafe { nix::sys::signal::signal(signal, action) }
 }
 
 /// Gives a terminal its size.
@@ -61,11 +69,45 @@ pub(crate) fn next_change() -> nix::Result<Option<(Pid, ExitStatus)>> {
     Ok((pid > 0).then(|| (Pid::from_raw(pid), ExitStatus::from_raw(status))))
 }
 
+/// Waits until this child has ended.
+#[expect(unsafe_code, reason = "the safe wrapper loses children that died of a real-time signal")]
+pub(crate) fn wait_for(child: Pid) -> nix::Result<ExitStatus> {
+    let mut status = 0;
+    loop {
+        // SAFETY: `status` is a valid place for the answer.
+        match Errno::result(unsafe { libc::waitpid(child.as_raw(), &raw mut status, 0) }) {
+            Err(Errno::EINTR) => {}
+            answer => return answer.map(|_| ExitStatus::from_raw(status)),
+        }
+    }
+}
+
+/// Makes the mount that `fd` is the root of read-only, and all mounts below it. `ENOSYS` before Linux 5.12.
+#[expect(unsafe_code, reason = "no safe wrapper")]
+pub(crate) fn make_read_only(fd: &impl AsRawFd) -> nix::Result<()> {
+    const RECURSIVE: libc::c_int = 0x8000;
+    // The kernel's `struct mount_attr`: set, clear, propagation, user namespace.
+    let attributes = [libc::MOUNT_ATTR_RDONLY, 0, 0, 0];
+    let flags = libc::AT_EMPTY_PATH | RECURSIVE;
+    let size = size_of_val(&attributes);
+    let call = libc::SYS_mount_setattr;
+    // SAFETY: the path is empty, and the kernel reads the given number of bytes.
+    Errno::result(unsafe { libc::syscall(call, fd.as_raw_fd(), c"".as_ptr(), flags, attributes.as_ptr(), size) })
+        .map(drop)
+}
+
 /// Makes the terminal behind `fd` the controlling terminal of this session. Never takes it from another session.
 #[expect(unsafe_code, reason = "no safe wrapper")]
 pub(crate) fn take_controlling_terminal(fd: BorrowedFd<'_>) -> nix::Result<()> {
     // SAFETY: the descriptor is open; the argument is a number.
     Errno::result(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCSCTTY, 0) }).map(drop)
+}
+
+/// Leaves the controlling terminal behind `fd`; if this process leads its session, the whole session does.
+#[expect(unsafe_code, reason = "no safe wrapper")]
+pub(crate) fn give_up_controlling_terminal(fd: BorrowedFd<'_>) -> nix::Result<()> {
+    // SAFETY: the descriptor is open; the request takes no argument.
+    Errno::result(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCNOTTY) }).map(drop)
 }
 
 /// Marks every descriptor from `first` on to be closed by `execve`.
