@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use color_eyre::eyre::Result;
-use workmux_plugin_api::{Access, Mount};
+use workmux_plugin_api::Mount;
 
 use super::{Checkout, Guard};
 use crate::error::hinted;

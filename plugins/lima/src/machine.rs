@@ -268,6 +268,7 @@ async fn running(cx: &Context, kept: &Kept, wanted: &Wanted<'_>, found: Listed) 
         user: told.user,
         places,
         agent: told.agent,
+        no_agent: told.no_agent,
         image: found.image,
         developed: before.developed,
         cpus: found.cpus,
@@ -330,6 +331,12 @@ pub(crate) fn remarks(record: &Record, wanted: &Wanted<'_>, name: &str) -> Vec<S
         ));
     }
     let agent = wanted.spec.agent.as_str();
+    if record.no_agent.as_deref() == Some(agent) {
+        all.push(format!(
+            "the agent '{agent}' could not be installed in machine '{name}' (its /var/log/cloud-init-output.log says why): the \
+             next start tries again"
+        ));
+    }
     if !wanted.table.skip_default_provision
         && provision::installs(agent)
         && record.agent.as_deref().is_some_and(|there| there != agent)

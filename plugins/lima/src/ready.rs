@@ -25,6 +25,8 @@ pub(crate) struct Told {
     pub(crate) unmounted: bool,
     pub(crate) failed: Option<String>,
     pub(crate) agent: Option<String>,
+    /// One that was to be installed and was not.
+    pub(crate) no_agent: Option<String>,
 }
 
 /// Asks, and has the places made. `host` is where the machine has the host's export.
@@ -67,6 +69,7 @@ fn read(name: &str, output: &ToolOutput) -> Result<Told> {
             "unmounted" => told.unmounted = true,
             "failed" => told.failed = Some(value),
             "agent" => told.agent = Some(value),
+            "no-agent" => told.no_agent = Some(value),
             "ready" => ready = true,
             "problem" => {
                 return Err(Error::new(ErrorKind::ToolFailed, format!("the machine '{name}' cannot be used: {value}"))

@@ -17,7 +17,9 @@ shift
 for failed in /var/lib/workmux/failed "$home/.workmux/failed"; do
     if [ -e "$failed" ]; then say failed "$(head -n 1 "$failed")"; fi
 done
-if [ -e /var/lib/workmux/agent ]; then say agent "$(head -n 1 /var/lib/workmux/agent)"; fi
+for told in agent no-agent; do
+    if [ -e "/var/lib/workmux/$told" ]; then say "$told" "$(head -n 1 "/var/lib/workmux/$told")"; fi
+done
 [ -e "$host/machine" ] || { say unmounted yes; exit 0; }
 
 # As the user where that is enough; what root has to make belongs to the user as well.

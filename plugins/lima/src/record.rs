@@ -47,6 +47,8 @@ pub(crate) struct Record {
     pub(crate) places: BTreeSet<String>,
     /// The agent that was installed when it was made.
     pub(crate) agent: Option<String>,
+    /// One that could not be installed.
+    pub(crate) no_agent: Option<String>,
     /// The image it was made from.
     pub(crate) image: String,
     /// A development build of the guest program was placed in it.

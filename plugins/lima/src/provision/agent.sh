@@ -6,7 +6,9 @@ agent=@AGENT@ package=@PACKAGE@
 [ ! -e "$state/agent" ] || exit 0
 [ ! -e "$state/failed" ] || exit 0
 mkdir -p "$state"
-trap 'test $? = 0 || echo "the agent $agent could not be installed" >"$state/failed"' EXIT
+# A machine without its agent is of use all the same; the next start tries again.
+rm -f "$state/no-agent"
+trap 'test $? = 0 || echo "$agent" >"$state/no-agent"' EXIT
 if ! command -v "$agent" >/dev/null; then
     if ! command -v npm >/dev/null; then
         export DEBIAN_FRONTEND=noninteractive
