@@ -19,6 +19,9 @@ pub struct SandboxSpec {
     pub worktree: PathBuf,
     /// Git's directory that all worktrees of the repository share: the same for all sandboxes of one repository.
     pub repository: PathBuf,
+    /// Where the repository's worktrees are made, for instances that keep their mounts. It may not exist yet; none where
+    /// it holds more than worktrees. Not mounted by itself.
+    pub worktrees: Option<PathBuf>,
     /// Where the command starts: the worktree or below.
     pub cwd: PathBuf,
     /// Who the guest must be. Never uid 0 unless the user's own settings for this backend say so.

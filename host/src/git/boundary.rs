@@ -25,6 +25,15 @@ pub struct GitMount {
     pub target: PathBuf,
     /// Whether the guest may write there.
     pub writable: bool,
+    /// Directories above the source that may be given to an instance whole, the narrowest first.
+    pub shares: Vec<PathBuf>,
+}
+
+impl GitMount {
+    /// One of the host's own files, which is given to nobody but by itself.
+    pub(super) fn of_the_host(source: PathBuf, target: PathBuf, writable: bool) -> Self {
+        Self { source, target, writable, shares: Vec::new() }
+    }
 }
 
 /// A ref of the host that an import moved.
@@ -105,7 +114,7 @@ impl Boundary {
         }
         let private = match Private::exists(&layout) {
             true => Private::open(&layout, &repo.program)?,
-            false => match Private::make(repo, layout.clone(), run_id, 0) {
+            false => match Private::make(repo, layout.clone(), run_id) {
                 Ok(private) => private,
                 Err(why) => {
                     // Nobody has seen what was made of it.

@@ -6,11 +6,17 @@
 //!     run-<run id>    held by a live run for as long as it lives
 //!     record.json     which repository this is for
 //!     base.json       what host and guest last agreed on
-//!     guest/          the private git dir that is mounted: everything in it is the guest's
 //!     exchange/       the host's own bare repository, where the guest's objects are checked
 //!     modules/<n>/    the same again for each populated submodule
+//!     open            a link to what guests see:
+//! <state>/git/open/<repository hash>/<random>/
+//!     guest/          the private git dir that is mounted: everything in it is the guest's
 //!     covers/<n>/     mounted over each submodule that is not populated
 //! ```
+//!
+//! What guests see of all worktrees of a repository lies in one directory, beside nothing of the host's, and that
+//! directory stays: instances that keep the mounts they were made with are given it whole. The link is made before what
+//! it leads to, and goes after it, so that nothing is ever lost sight of.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
@@ -30,6 +36,8 @@ const PATIENCE: Duration = Duration::from_secs(180);
 /// What a directory is called while it is being removed.
 const GONE: &str = "gone-";
 const POLL: Duration = Duration::from_millis(5);
+/// The directory of what guests see.
+const SHARED: &str = "open";
 /// What the names of live runs begin with.
 const RUN: &str = "run-";
 
@@ -45,9 +53,7 @@ pub(super) struct Held(#[expect(dead_code, reason = "closing it is what it is fo
 
 impl Layout {
     pub(super) fn of(state_root: &Path, worktree: &Path) -> Self {
-        use std::os::unix::ffi::OsStrExt;
-        let hash = Sha256::digest(worktree.as_os_str().as_bytes());
-        Self { dir: state_root.join("git").join(&Oid::from_raw(&hash).as_str()[..16]) }
+        Self { dir: state_root.join("git").join(hash(worktree)) }
     }
 
     /// The directories below `state_root` that belong to worktrees, kept ones not among them.
@@ -57,8 +63,66 @@ impl Layout {
         entries.filter(|e| e.file_name().to_str().is_some_and(ours)).map(|e| Self { dir: e.path() }).collect()
     }
 
+    /// What guests see, through a link of the host's.
+    fn open(&self) -> PathBuf {
+        self.dir.join("open")
+    }
+
+    /// The same, as it is mounted: without the link.
+    pub(super) fn opened(&self) -> PathBuf {
+        fs::read_link(self.open()).unwrap_or_else(|_| self.open())
+    }
+
+    /// Directories above what guests see, the narrowest first: of the same repository, of all.
+    pub(super) fn shares(&self) -> Vec<PathBuf> {
+        self.opened().ancestors().skip(1).take(2).map(Path::to_owned).collect()
+    }
+
+    /// The directory of all that guests see of a repository, given its common dir.
+    pub(super) fn share(&self, common_dir: &Path) -> PathBuf {
+        self.dir.with_file_name(SHARED).join(hash(common_dir))
+    }
+
+    /// Makes what guests see, in `share`.
+    pub(super) fn make_open(&self, share: &Path) -> Result<(), GitError> {
+        let (link, target) = (self.open(), share.join(random_name()?));
+        std::os::unix::fs::symlink(&target, &link).map_err(GitError::io("make", &link))?;
+        step("link-made");
+        private_dir(&target)
+    }
+
+    /// Removes what guests see, of submodules too.
+    pub(super) fn remove_open(&self) -> Result<(), GitError> {
+        for entry in fs::read_dir(self.modules()).into_iter().flatten().flatten() {
+            Self { dir: entry.path() }.remove_open()?;
+        }
+        let link = self.open();
+        match fs::read_link(&link) {
+            Ok(target) => {
+                remove_tree(&target)?;
+                fs::remove_file(&link).map_err(GitError::io("remove", &link))
+            }
+            Err(_) => remove_tree(&link),
+        }
+    }
+
+    /// Brings what guests see here, of submodules too, in the place of the links to it.
+    fn gather(&self) -> io::Result<()> {
+        for entry in fs::read_dir(self.modules()).into_iter().flatten().flatten() {
+            Self { dir: entry.path() }.gather()?;
+        }
+        let (link, new) = (self.open(), self.dir.join("open.new"));
+        if let Ok(target) = fs::read_link(&link) {
+            // In this order it is always to be found from here.
+            fs::rename(target, &new)?;
+            fs::remove_file(&link)?;
+            fs::rename(new, link)?;
+        }
+        Ok(())
+    }
+
     pub(super) fn guest(&self) -> PathBuf {
-        self.dir.join("guest")
+        self.open().join("guest")
     }
 
     pub(super) fn exchange(&self) -> PathBuf {
@@ -85,7 +149,7 @@ impl Layout {
 
     /// What is mounted over submodules that are not populated.
     pub(super) fn covers(&self) -> PathBuf {
-        self.dir.join("covers")
+        self.open().join("covers")
     }
 
     /// Names the lock file we may have left in the repository.
@@ -175,7 +239,7 @@ impl Layout {
         step("removing");
         drop(held);
         // Files of another user's in it: everything is imported, and the next sweep tries again.
-        let _best_effort = remove_tree(&gone);
+        let _best_effort = remove_gone(&gone);
         Ok(())
     }
 
@@ -190,6 +254,8 @@ impl Layout {
         }
         fs::rename(&self.dir, &kept).map_err(GitError::io("rename", &self.dir))?;
         drop(held);
+        // What cannot be brought there stays where it is: the link leads to it.
+        let _best_effort = Self { dir: kept.clone() }.gather();
         Ok(kept)
     }
 
@@ -203,10 +269,24 @@ impl Layout {
         for entry in fs::read_dir(state_root.join("git")).into_iter().flatten().flatten() {
             if entry.file_name().to_string_lossy().contains(&format!(".{GONE}")) {
                 // Whoever is still at it, or comes next, removes the rest.
-                let _best_effort = remove_tree(&entry.path());
+                let _best_effort = remove_gone(&entry.path());
             }
         }
     }
+}
+
+/// What was renamed to be removed: first what it leads to.
+fn remove_gone(path: &Path) -> Result<(), GitError> {
+    Layout { dir: path.to_owned() }.remove_open()?;
+    step("removed-open");
+    remove_tree(path)
+}
+
+/// Sixteen hex digits that stand for a path.
+fn hash(path: &Path) -> String {
+    use std::os::unix::ffi::OsStrExt;
+    let hash = Sha256::digest(path.as_os_str().as_bytes());
+    Oid::from_raw(&hash).as_str()[..16].to_owned()
 }
 
 /// Sixteen hex digits nobody else has.

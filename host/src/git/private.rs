@@ -63,12 +63,20 @@ pub(super) struct Synced {
 
 impl Private {
     /// Makes the private git dir. What an interrupted attempt left is no guest's and goes away.
-    pub(super) fn make(repo: Repository, layout: Layout, run: &str, depth: usize) -> Result<Self, GitError> {
+    pub(super) fn make(repo: Repository, layout: Layout, run: &str) -> Result<Self, GitError> {
+        let share = layout.share(&repo.common_dir);
+        Self::make_in(&share, repo, layout, run, 0)
+    }
+
+    /// The same; what guests see comes to lie in `share`.
+    fn make_in(share: &Path, repo: Repository, layout: Layout, run: &str, depth: usize) -> Result<Self, GitError> {
         repo.verify()?;
-        for dir in [layout.guest(), layout.exchange(), layout.modules(), layout.covers()] {
+        layout.remove_open()?;
+        for dir in [layout.exchange(), layout.modules()] {
             layout::remove_tree(&dir)?;
         }
         layout::private_dir(&layout.dir)?;
+        layout.make_open(share)?;
         step("entered");
         let host = Host::read(&repo, &Stamped::default())?;
         let index = parse_host_index(&repo)?;
@@ -77,7 +85,7 @@ impl Private {
         let (submodules, repositories) = submodules::find(&repo, &index, &layout, depth)?;
         let modules = repositories.into_iter().enumerate().map(|(n, module)| {
             skeleton::make_room(&repo, &layout, &module.common_dir)?;
-            Self::make(module, layout.module(n), run, depth + 1)
+            Self::make_in(share, module, layout.module(n), run, depth + 1)
         });
         let modules = modules.collect::<Result<_, _>>()?;
         layout::save_first(&layout.base(), &first_base(run, host, &index, &layout))?;
@@ -109,7 +117,7 @@ impl Private {
     /// What a sandbox mounts, parents first.
     pub(super) fn mounts(&self) -> Vec<GitMount> {
         let repo = &self.repo;
-        let fixed = |source: PathBuf, target: PathBuf| GitMount { source, target, writable: false };
+        let fixed = |source: PathBuf, target: PathBuf| GitMount::of_the_host(source, target, false);
         let mut mounts = self.submodules.mounts(&repo.worktree, &self.layout);
         mounts.extend(self.checkouts_inside());
         let pointer = repo.worktree.join(".git");
@@ -117,10 +125,11 @@ impl Private {
             mounts.push(fixed(pointer.clone(), pointer));
         }
         if crate::mutant::off("p13_private_dir") {
-            mounts.push(GitMount { source: repo.common_dir.clone(), target: repo.common_dir.clone(), writable: true });
+            mounts.push(GitMount::of_the_host(repo.common_dir.clone(), repo.common_dir.clone(), true));
             return mounts;
         }
-        mounts.push(GitMount { source: self.layout.guest(), target: repo.common_dir.clone(), writable: true });
+        let (source, shares) = (self.layout.opened().join("guest"), self.layout.shares());
+        mounts.push(GitMount { source, target: repo.common_dir.clone(), writable: true, shares });
         let objects = repo.common_dir.join("objects");
         mounts.push(fixed(objects.clone(), repo.common_dir.join(HOST_OBJECTS)));
         let lfs = repo.common_dir.join("lfs/objects");
@@ -147,8 +156,8 @@ impl Private {
                 continue;
             }
             let above = place.ancestors().skip(1).take_while(|dir| *dir != root);
-            mounts.extend(above.map(|dir| GitMount { source: dir.into(), target: dir.into(), writable: true }));
-            mounts.push(GitMount { source: place.clone(), target: place, writable: false });
+            mounts.extend(above.map(|dir| GitMount::of_the_host(dir.into(), dir.into(), true)));
+            mounts.push(GitMount::of_the_host(place.clone(), place, false));
         }
         // Of two that are the same place, the one that is read-only counts: it comes last.
         mounts.sort_by_key(|mount| !mount.writable);

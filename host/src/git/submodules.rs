@@ -111,10 +111,15 @@ impl Submodules {
         if crate::mutant::off("p16_in_place") {
             return Vec::new();
         }
-        let fixed = self.fixed.iter().map(|path| (worktree.join(path), worktree.join(path)));
-        let covers = self.covered.iter().enumerate();
-        let covers = covers.map(|(n, path)| (layout.covers().join(n.to_string()), worktree.join(path)));
-        fixed.chain(covers).map(|(source, target)| GitMount { source, target, writable: true }).collect()
+        let fixed = self.fixed.iter().map(|path| worktree.join(path));
+        let fixed = fixed.map(|path| GitMount::of_the_host(path.clone(), path, true));
+        let covers = self.covered.iter().enumerate().map(|(n, path)| GitMount {
+            source: layout.opened().join("covers").join(n.to_string()),
+            target: worktree.join(path),
+            writable: true,
+            shares: layout.shares(),
+        });
+        fixed.chain(covers).collect()
     }
 
     /// After the last guest: takes away directories that were made, and names covers that were filled.

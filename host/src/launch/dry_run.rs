@@ -54,7 +54,7 @@ pub(super) async fn show(wish: Wish, place: Place, chosen: Chosen<'_>, surroundi
         let parts = Parts {
             git: git
                 .into_iter()
-                .map(|m| GitPart { source: m.source, target: m.target, writable: m.writable })
+                .map(|m| GitPart { source: m.source, target: m.target, writable: m.writable, shares: m.shares })
                 .collect(),
             extra: extra_mounts(&config, surroundings),
             agent: if mounted {

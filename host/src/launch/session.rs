@@ -384,7 +384,10 @@ impl Stage {
 
     fn git_parts(&self) -> Vec<GitPart> {
         let mounts = self.boundary.as_ref().map(|(boundary, _)| boundary.mounts()).unwrap_or_default();
-        mounts.into_iter().map(|m| GitPart { source: m.source, target: m.target, writable: m.writable }).collect()
+        mounts
+            .into_iter()
+            .map(|m| GitPart { source: m.source, target: m.target, writable: m.writable, shares: m.shares })
+            .collect()
     }
 
     /// Takes everything down. Failures here are said and change no exit code.

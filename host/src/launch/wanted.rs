@@ -11,9 +11,10 @@ use super::Place;
 use super::agent::Command;
 use crate::config::Config;
 use crate::config::types::NetworkPolicy;
-use crate::git::Identity;
+use crate::git::{Identity, Repository};
 use crate::spec::{self, Checkout, Guard, GuestEnvironment, Parts, Protected, Rpc, Variable, Wishes};
 use crate::surroundings::Surroundings;
+use crate::worktrees::names;
 
 pub(super) fn extra_mounts(config: &Config, surroundings: &Surroundings) -> Vec<Mount> {
     let home = &surroundings.home;
@@ -49,6 +50,7 @@ pub(super) fn build_spec(
         cwd: place.cwd.clone(),
         main: repository.main_checkout.clone().filter(|m| *m != repository.worktree && m.is_dir()),
         git: vec![repository.common_dir.clone(), repository.admin_dir.clone(), repository.worktree.join(".git")],
+        worktrees: worktrees(repository, config, surroundings),
     };
     let guard = Guard::new(Protected {
         home: Some(surroundings.home.clone()),
@@ -86,6 +88,21 @@ pub(super) fn build_spec(
         }
     }
     spec::build(&checkout, parts, &guard, wishes)
+}
+
+/// Where worktrees of this repository are made, unless that is a place that holds more than worktrees.
+fn worktrees(repository: &Repository, config: &Config, surroundings: &Surroundings) -> Option<PathBuf> {
+    let main = repository.main_checkout.as_ref()?;
+    let base = names::base_directory(config, main, &surroundings.home).ok()?;
+    // It may not exist yet, and what leads to it may be links.
+    let base = match base.canonicalize() {
+        Ok(base) => base,
+        Err(_) => base.parent()?.canonicalize().ok()?.join(base.file_name()?),
+    };
+    let others = [main, &repository.common_dir, &surroundings.home, &surroundings.state, &surroundings.config_home];
+    let holds_more = others.iter().any(|other| other.starts_with(&base));
+    let inside = [&repository.common_dir, &surroundings.state].iter().any(|dir| base.starts_with(dir));
+    (!holds_more && !inside && !main.starts_with(&base)).then_some(base)
 }
 
 /// The program, and what it loads: the backends and the guest program beside it, and where the user says there are more.

@@ -153,8 +153,13 @@ mod tests {
             own: vec![state.clone()],
             programs: vec![home.join("prefix/lib/workmux")],
         });
-        let checkout =
-            Checkout { worktree: home.join("repo"), cwd: home.join("repo"), main: None, git: vec![git.clone()] };
+        let checkout = Checkout {
+            worktree: home.join("repo"),
+            cwd: home.join("repo"),
+            main: None,
+            git: vec![git.clone()],
+            worktrees: None,
+        };
         let writable = |p: &Path| guard.mount("key", &Mount::read_write(p, p), &checkout);
         let readable = |p: &Path| guard.mount("key", &Mount::read_only(p, p), &checkout);
 

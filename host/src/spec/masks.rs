@@ -78,8 +78,13 @@ mod tests {
         }
         std::os::unix::fs::symlink("sub/.env", worktree.join("link")).unwrap();
         std::os::unix::fs::symlink("sub", worktree.join("dir")).unwrap();
-        let checkout =
-            Checkout { worktree: worktree.clone(), cwd: worktree.clone(), main: Some(main.clone()), git: vec![] };
+        let checkout = Checkout {
+            worktree: worktree.clone(),
+            cwd: worktree.clone(),
+            main: Some(main.clone()),
+            git: vec![],
+            worktrees: None,
+        };
         let masks = |name: &str| resolve(&checkout, &[name.to_owned()]);
         let targets: Vec<_> = masks("sub/.env").unwrap().into_iter().map(|m| m.target).collect();
         assert_eq!(targets, [worktree.join("sub/.env"), main.join("sub/.env")]);

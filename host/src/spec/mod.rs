@@ -33,6 +33,8 @@ pub struct Checkout {
     pub main: Option<PathBuf>,
     /// The repository's directories, which no other mount may make writable; the one that all worktrees share is first.
     pub git: Vec<PathBuf>,
+    /// Where the repository's worktrees are made, if that directory may be given to instances whole.
+    pub worktrees: Option<PathBuf>,
 }
 
 /// Everything the spec is made of besides its mounts.
@@ -79,6 +81,7 @@ pub fn build(checkout: &Checkout, parts: Parts, guard: &Guard, wishes: Wishes) -
         slug: slug(&checkout.worktree),
         worktree: checkout.worktree.clone(),
         repository: checkout.git.first().cloned().unwrap_or_default(),
+        worktrees: checkout.worktrees.clone(),
         cwd: checkout.cwd.clone(),
         user: wishes.user,
         home: wishes.home.to_owned(),

@@ -17,6 +17,8 @@ pub struct GitPart {
     pub target: PathBuf,
     /// Whether the guest may write it; then it is private to the guest and not the repository's own.
     pub writable: bool,
+    /// As [`Mount::shares`].
+    pub shares: Vec<PathBuf>,
 }
 
 /// An agent's settings in the guest. Targets begin with `~/`.
@@ -55,20 +57,27 @@ pub(super) fn compose(checkout: &Checkout, parts: Parts, guard: &Guard) -> Resul
     if let Some(main) = checkout.main.as_ref().filter(|main| **main != checkout.worktree) {
         mounts.push(Mount::read_only(main, main));
     }
-    mounts.push(Mount::read_write(&checkout.worktree, &checkout.worktree));
+    mounts.push(worktree(checkout));
     for AgentFiles { source, target, writable } in parts.agent {
         let mount = mount(source, target, writable);
         // Where the agent's settings lie is the user's word, or a link of the user's.
         guard.mount("sandbox.agent_config_dir", &mount, checkout)?;
         mounts.push(mount);
     }
-    mounts.extend(parts.git.into_iter().map(|g| mount(g.source, g.target, g.writable)));
+    mounts.extend(parts.git.into_iter().map(|g| mount(g.source, g.target, g.writable).shared(g.shares)));
     mounts.extend(parts.own);
     for mount in &mounts {
         plain(&mount.source)?;
         plain(&mount.target)?;
     }
     Ok(ordered(mounts))
+}
+
+/// The checkout itself; later worktrees of the repository lie beside it where it lies where they are made.
+fn worktree(checkout: &Checkout) -> Mount {
+    let path = &checkout.worktree;
+    let share = checkout.worktrees.iter().filter(|base| path.starts_with(base) && path != *base);
+    Mount::read_write(path, path).shared(share.cloned().collect())
 }
 
 fn mount(source: PathBuf, target: PathBuf, writable: bool) -> Mount {
@@ -105,6 +114,8 @@ fn plain(path: &std::path::Path) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use workmux_plugin_api::Access;
+
     use super::super::Protected;
     use super::*;
 
@@ -125,19 +136,22 @@ mod tests {
             cwd: "/p/wt/feature x/sub".into(),
             main: Some("/p/main".into()),
             git: vec!["/p/main/.git".into()],
+            worktrees: Some("/p/wt".into()),
         };
         let parts = Parts {
             git: vec![
-                GitPart { source: "/s/guest".into(), target: "/p/main/.git".into(), writable: true },
+                GitPart { source: "/s/guest".into(), target: "/p/main/.git".into(), writable: true, shares: vec![] },
                 GitPart {
                     source: "/p/main/.git/objects".into(),
                     target: "/p/main/.git/host-objects".into(),
                     writable: false,
+                    shares: vec![],
                 },
                 GitPart {
                     source: "/p/wt/feature x/.git".into(),
                     target: "/p/wt/feature x/.git".into(),
                     writable: false,
+                    shares: vec![],
                 },
             ],
             extra: Vec::new(),
@@ -152,11 +166,11 @@ mod tests {
         use std::os::unix::ffi::OsStringExt as _;
         for bytes in [&b"/a\nb"[..], b"/a\xffb"] {
             let path = PathBuf::from(std::ffi::OsString::from_vec(bytes.to_vec()));
-            let checkout = Checkout { worktree: path.clone(), cwd: path, main: None, git: vec![] };
+            let checkout = Checkout { worktree: path.clone(), cwd: path, main: None, git: vec![], worktrees: None };
             assert!(compose(&checkout, Parts::default(), &Guard::new(Protected::default())).is_err());
         }
         for odd in ["/a b", "/a,b", "/a'b\"c", "/a:b=c", "/ü", "/a\\b\tc"] {
-            let checkout = Checkout { worktree: odd.into(), cwd: odd.into(), main: None, git: vec![] };
+            let checkout = Checkout { worktree: odd.into(), cwd: odd.into(), main: None, git: vec![], worktrees: None };
             assert_eq!(compose(&checkout, Parts::default(), &Guard::new(Protected::default())).unwrap().len(), 1);
         }
     }

@@ -19,7 +19,7 @@ mod journal;
 mod live;
 mod make;
 pub(crate) mod merge;
-mod names;
+pub(crate) mod names;
 pub(crate) mod open;
 pub(crate) mod pane;
 mod panes;

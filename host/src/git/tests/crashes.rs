@@ -112,7 +112,7 @@ fn p14_killed_while_a_merge_crosses() {
 #[test]
 fn killed_while_the_private_dir_is_made() {
     for git in gits() {
-        for step in ["entered", "skeleton-made", "base-made", "made"] {
+        for step in ["link-made", "entered", "skeleton-made", "base-made", "made"] {
             let fixture = Fixture::linked(&git);
             killed_at(&fixture, step, "enter");
             let boundary = fixture.enter();
@@ -151,6 +151,21 @@ fn a_run_that_was_killed_is_imported_by_the_reaper_or_the_next_run() {
                 boundary.leave().unwrap();
             }
             assert_all_arrived(&fixture, &commit);
+        }
+    }
+}
+
+#[test]
+fn killed_while_it_is_removed_the_next_sweep_takes_the_rest() {
+    for git in gits() {
+        for step in ["removing", "removed-open"] {
+            let fixture = Fixture::linked(&git);
+            drop(fixture.enter());
+            killed_at(&fixture, step, "reap");
+            for reaped in reap(&fixture.state()) {
+                assert_eq!(reaped.unwrap(), Imported::default());
+            }
+            fixture.assert_state_empty();
         }
     }
 }

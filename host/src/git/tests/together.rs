@@ -110,7 +110,7 @@ fn p14_both_moved_keeps_both() {
             assert_eq!(boundary.import().unwrap(), Imported::default());
             let imported = boundary.leave().unwrap();
             assert_eq!(imported.conflicts.len(), 1, "{imported:?}");
-            assert!(imported.kept.unwrap().join("guest/HEAD").exists());
+            assert!(imported.kept.unwrap().join("open/guest/HEAD").is_file());
             assert_eq!(fixture.host_ref("HEAD"), ours);
         }
     }
@@ -257,6 +257,29 @@ fn stashes_are_kept_where_the_user_finds_them() {
         fixture.host(&["stash", "apply", "-q", "refs/wm/run1/stash-1"]);
         assert_eq!(fs::read_to_string(fixture.worktree.join("a")).unwrap(), "one\n");
         assert!(fixture.has_ref("refs/wm/run1/stash"));
+    }
+}
+
+#[test]
+fn p13_what_guests_see_of_a_repository_lies_in_one_directory_that_stays_and_holds_nothing_else() {
+    use std::os::unix::fs::MetadataExt as _;
+    for git in gits() {
+        let [main, linked] = Fixture::both(&git);
+        let seen = |fixture: &Fixture| {
+            let boundary = fixture.enter();
+            let mount = boundary.mounts().into_iter().find(|mount| mount.writable).unwrap();
+            let share = mount.shares[0].clone();
+            assert!(mount.source.starts_with(&share) && mount.source.canonicalize().unwrap() == mount.source);
+            let inside: Vec<_> = fs::read_dir(&share).unwrap().flatten().map(|e| e.path()).collect();
+            assert_eq!(inside, [mount.source.parent().unwrap()]);
+            let inside: Vec<_> = fs::read_dir(&inside[0]).unwrap().flatten().map(|e| e.path()).collect();
+            assert_eq!(inside, [mount.source]);
+            boundary.leave().unwrap();
+            (fs::metadata(&share).unwrap().ino(), mount.shares)
+        };
+        let (first, second) = (seen(&linked), seen(&linked));
+        assert_eq!(first, second, "the very same directory, run after run");
+        assert_ne!(seen(&main).1[0], first.1[0], "another repository, another directory");
     }
 }
 
