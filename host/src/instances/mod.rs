@@ -32,6 +32,20 @@ struct One {
     live: bool,
 }
 
+impl One {
+    /// Somebody would miss it now.
+    fn in_use(&self) -> bool {
+        self.live || self.info.running
+    }
+
+    /// Its state in the backend's word, and what we know besides.
+    fn state(&self, in_use: bool) -> String {
+        let used = if in_use { ", in use" } else { "" };
+        let unrecorded = if self.info.unrecorded { ", not recorded here" } else { "" };
+        format!("{}{used}{unrecorded}", crate::text::line(&self.info.status))
+    }
+}
+
 /// All backends that were asked, and all that they have.
 struct Everything {
     backends: Vec<(Backend, serde_json::Value)>,
@@ -151,7 +165,7 @@ fn as_json(everything: &Everything, chosen: &[&One]) -> String {
     let list = chosen.iter().map(|one| {
         json!({
             "name": one.info.name, "backend": everything.backend_of(one).name(), "status": one.info.status,
-            "running": one.info.running, "in_use": one.live, "run": one.info.run, "worktree": one.info.worktree,
+            "running": one.info.running, "in_use": one.live, "recorded": !one.info.unrecorded, "run": one.info.run, "worktree": one.info.worktree,
             "size": one.info.size, "created": one.info.created, "last_used": one.info.last_used,
         })
     });

@@ -1,6 +1,6 @@
 //! `sandbox prune`: deletes what nobody uses any more, after showing it.
 
-use super::shown::{ago, count, now, size};
+use super::shown::{ago, count, now, plural, size};
 use super::{Everything, One, as_json, each};
 use crate::error::Failure;
 use crate::routing::PRUNE;
@@ -30,43 +30,59 @@ async fn pruning(wish: Prune, surroundings: &Surroundings) -> Result<u8> {
     let everything = Everything::ask(PRUNE, wish.backend.as_deref(), surroundings).await?;
     everything.remark_failures();
     let noun = everything.noun();
-    let unused = |one: &&One| wish.force || !(one.live || one.info.running);
+    let many = plural(&noun);
+    let unused = |one: &&One| wish.force || !one.in_use();
     let chosen: Vec<&One> = everything.instances.iter().filter(unused).collect();
     if wish.json && wish.dry_run {
         crate::ui::print(&as_json(&everything, &chosen));
         return Ok(0);
     }
     if everything.instances.is_empty() {
-        crate::ui::print(&format!("No workmux {noun}s found."));
+        crate::ui::print(&format!("No workmux {many} found."));
         return Ok(0);
     }
     let now = now();
     for (at, one) in everything.instances.iter().enumerate() {
-        let used = if one.live || one.info.running { ", in use" } else { "" };
         crate::ui::print(&format!(
-            "{}. {} ({}{used})\n   Size: {}\n   Age: {}\n   Last accessed: {}",
+            "{}. {} ({})\n   Size: {}\n   Age: {}\n   Last accessed: {}",
             at + 1,
             line(&one.info.name),
-            one.info.status,
+            one.state(one.in_use()),
             size(one.info.size),
             ago(one.info.created, now),
             ago(one.info.last_used, now),
         ));
     }
     if chosen.is_empty() {
-        crate::ui::print(&format!("No unused workmux {noun}s; those in use are kept."));
+        crate::ui::print(&format!("No unused workmux {many}; those in use are kept."));
         return Ok(0);
     }
-    for one in chosen.iter().filter(|one| one.live || one.info.running) {
-        crate::ui::warning(&format!("'{}' is in use and is deleted all the same", line(&one.info.name)));
+    for one in chosen.iter().filter(|one| one.in_use() || one.info.unrecorded) {
+        let why = if one.in_use() { "is in use" } else { "is not recorded here" };
+        if wish.force || wish.dry_run {
+            crate::ui::warning(&format!("'{}' {why} and is deleted all the same", line(&one.info.name)));
+        }
     }
     if wish.dry_run {
         crate::ui::print(&format!("Would delete {}.", count(chosen.len(), &noun)));
         return Ok(0);
     }
-    if !wish.force && !crate::ui::confirm(&format!("Delete {}?", count(chosen.len(), &noun))) {
+    let chosen = if wish.force { chosen } else { agreed(chosen, &noun) };
+    if chosen.is_empty() {
         crate::ui::print("Aborted.");
         return Ok(0);
     }
     Ok(each(&chosen, "Deleted", |one| everything.backend_of(one).delete(everything.request(one, wish.force))).await)
+}
+
+/// One question for all, and one for each that bears only a name of ours: it may be somebody else's.
+fn agreed<'a>(chosen: Vec<&'a One>, noun: &str) -> Vec<&'a One> {
+    let (others, mut ours): (Vec<_>, Vec<_>) = chosen.into_iter().partition(|one| one.info.unrecorded);
+    if !ours.is_empty() && !crate::ui::confirm(&format!("Delete {}?", count(ours.len(), noun))) {
+        ours.clear();
+    }
+    let meant =
+        |one: &&One| crate::ui::confirm(&format!("Delete '{}', which is not recorded here?", line(&one.info.name)));
+    ours.extend(others.into_iter().filter(meant));
+    ours
 }

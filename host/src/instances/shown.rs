@@ -41,6 +41,11 @@ pub(super) fn size(bytes: Option<u64>) -> String {
     if unit == "B" { format!("{bytes} B") } else { format!("{value:.1} {unit}") }
 }
 
+/// Several of a thing.
+pub(super) fn plural(noun: &str) -> String {
+    format!("{noun}{}", if noun.ends_with('x') { "es" } else { "s" })
+}
+
 /// A number of things.
 pub(super) fn count(number: usize, noun: &str) -> String {
     format!("{number} {noun}(s)")

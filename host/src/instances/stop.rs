@@ -4,7 +4,7 @@ use std::io::IsTerminal as _;
 
 use color_eyre::eyre::{Report, Result};
 
-use super::shown::count;
+use super::shown::{count, plural};
 use super::{Everything, One, as_json, each};
 use crate::error::{Failure, hinted};
 use crate::routing::STOP;
@@ -36,6 +36,7 @@ pub(crate) fn stop(wish: Stop, surroundings: &Surroundings) -> Result<u8, Failur
 async fn stopping(wish: Stop, surroundings: &Surroundings) -> Result<u8> {
     let everything = Everything::ask(STOP, wish.backend.as_deref(), surroundings).await?;
     let noun = everything.noun();
+    let many = plural(&noun);
     let running: Vec<&One> = everything.instances.iter().filter(|one| one.info.running).collect();
     let chosen = match &wish.name {
         Some(name) => {
@@ -63,14 +64,13 @@ async fn stopping(wish: Stop, surroundings: &Surroundings) -> Result<u8> {
         return Ok(0);
     }
     if chosen.is_empty() {
-        crate::ui::print(&format!("No running workmux {noun}s found."));
+        crate::ui::print(&format!("No running workmux {many} found."));
         return Ok(0);
     }
     let chosen = if wish.name.is_none() && !wish.all && !wish.dry_run { choose(&running, &noun)? } else { chosen };
     crate::ui::print(&format!("To be stopped, {}:", count(chosen.len(), &noun)));
     for one in &chosen {
-        let used = if one.live { ", in use" } else { "" };
-        crate::ui::print(&format!("  {} ({}{used})", line(&one.info.name), one.info.status));
+        crate::ui::print(&format!("  {} ({})", line(&one.info.name), one.state(one.live)));
     }
     if wish.dry_run {
         return Ok(0);
@@ -84,9 +84,9 @@ async fn stopping(wish: Stop, surroundings: &Surroundings) -> Result<u8> {
 
 /// Shows a numbered list and reads a number, or `all`.
 fn choose<'a>(running: &[&'a One], noun: &str) -> Result<Vec<&'a One>> {
-    crate::ui::print(&format!("Running workmux {noun}s:"));
+    crate::ui::print(&format!("Running workmux {}:", plural(noun)));
     for (at, one) in running.iter().enumerate() {
-        crate::ui::print(&format!("  {}. {} ({})", at + 1, line(&one.info.name), one.info.status));
+        crate::ui::print(&format!("  {}. {} ({})", at + 1, line(&one.info.name), one.state(one.live)));
     }
     let answer = crate::ui::ask("> ").unwrap_or_default();
     let answer = answer.trim();

@@ -7,6 +7,7 @@
 mod actions;
 pub(crate) mod agent;
 mod attach;
+mod consent;
 mod dry_run;
 mod failed;
 mod guest_paths;

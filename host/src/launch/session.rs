@@ -23,7 +23,7 @@ use super::log::Log;
 use super::told::report;
 use super::typing;
 use super::wanted::{assignment, build_spec, extra_mounts, variables};
-use super::{Place, Wish, failed, guest_program, reach, reaper, settings};
+use super::{Place, Wish, consent, failed, guest_program, reach, reaper, settings};
 use crate::config::Config;
 use crate::error::from_backend;
 use crate::git::{Boundary, Identity, Imported, Repository};
@@ -254,8 +254,7 @@ impl Stage {
             dry_run: false,
             consented: false,
         };
-        let prepared = signals.unless_interrupted(self.backend.prepare(request)).await?;
-        let instance = prepared.map_err(|e| from_backend(&e))?;
+        let instance = consent::prepared(&self.backend, request, &mut signals).await?;
         for note in instance.notes.iter().take(8) {
             crate::ui::note(&crate::text::line(note));
         }

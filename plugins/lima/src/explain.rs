@@ -26,9 +26,14 @@ pub(crate) async fn explain(cx: &Context, machine: &str, stderr: &str) -> Result
             .hint(format!("start it again: workmux sandbox stop {machine}")),
         ));
     }
-    if !last.is_empty() && !["ssh:", "Connection", "kex_exchange", "mux_client", "channel"].iter().any(|word| has(word))
-    {
-        return Ok(None);
+    let of_ssh = ["ssh:", "Connection", "kex_exchange", "mux_client", "channel"].iter().any(|word| has(word));
+    if !last.is_empty() && !of_ssh {
+        let mut error = Error::new(ErrorKind::ToolFailed, format!("the machine '{machine}' could not lay it out"))
+            .hint(format!(
+                "look at the machine: limactl shell {machine}; or start it again: workmux sandbox stop {machine}"
+            ));
+        error.causes = last.iter().rev().take(3).rev().map(|line| (*line).to_owned()).collect();
+        return Ok(Some(error));
     }
     let found = limactl::find(cx, machine).await?;
     let (kind, message) = match found.map(|found| found.status) {

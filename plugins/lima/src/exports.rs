@@ -40,7 +40,9 @@ impl Export {
 /// The exports that this sandbox needs, sorted. `host` is our own directory for the machine.
 pub(crate) fn needed(spec: &SandboxSpec, table: &Table, host: &Path) -> Vec<Export> {
     let mut all = vec![Export { location: host.to_owned(), writable: false }];
-    all.extend(table.projects_dir(&spec.home).map(|location| Export { location, writable: true }));
+    // Those that are made later, too.
+    let more = [table.projects_dir(&spec.home), spec.worktrees.clone()];
+    all.extend(more.into_iter().flatten().map(|location| Export { location, writable: true }));
     for mount in spec.mounts.iter().filter(|mount| !mount.target.starts_with(HOSTS_CORNER) && mount.source.is_dir()) {
         let location = location(mount, table.isolation).to_owned();
         all.push(Export { location, writable: mount.access == Access::ReadWrite });

@@ -122,6 +122,10 @@ async fn create(cx: &Context, kept: &Kept, wanted: &Wanted<'_>) -> Result<()> {
         let how = if export.writable { "writable" } else { "read-only" };
         cx.progress(format!("new machine '{}': sees '{}', {how}", kept.name, export.location.display()), 0, 0);
     }
+    // Lima would make what is missing, with its own idea of whose it is.
+    if let Some(worktrees) = spec.worktrees.as_ref().filter(|dir| !dir.exists()) {
+        std::fs::create_dir_all(worktrees)?;
+    }
     let template = Template {
         image: spec.image.as_deref(),
         cpus: table.cpus(),
