@@ -1,7 +1,7 @@
 //! What runs leave behind: processes, mounts, sockets, records. After a run there must be nothing.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::unistd::Pid;
 
@@ -85,10 +85,8 @@ impl World {
                 found.push(format!("process {}: {}", process.pid, process.words));
             }
         }
-        for folder in ["runs", "git"] {
-            let entries = fs::read_dir(self.state().join(folder)).into_iter().flatten().flatten();
-            found.extend(entries.map(|entry| format!("file {}", entry.path().display())));
-        }
+        let left = inside(self.state().join("runs")).chain(self.git_directories());
+        found.extend(left.map(|path| format!("file {}", path.display())));
         let sockets = self.program("find").arg(self.home()).args(["-type", "s", "!", "-name", "tmux"]).run();
         found.extend(sockets.stdout.lines().map(|path| format!("socket {path}")));
         if self.sandbox().is_container() {
@@ -104,6 +102,14 @@ impl World {
             found.push("a mount".to_owned());
         }
         found
+    }
+
+    /// The private git directories that are there. That of a repository, in which they lie, stays and is none.
+    pub fn git_directories(&self) -> Vec<PathBuf> {
+        let git = self.state().join("git");
+        let open = git.join("open");
+        let ours = inside(git).filter(|path| *path != open);
+        ours.chain(inside(open.clone()).flat_map(inside)).collect()
     }
 
     /// The first process of the sandbox that runs. An engine's is no child of ours.
@@ -140,6 +146,11 @@ impl World {
         }));
         assert!(clean.is_ok(), "left behind after {} s: {left:#?}", PATIENCE.as_secs());
     }
+}
+
+/// What a directory holds; nothing where it is not there.
+fn inside(dir: PathBuf) -> impl Iterator<Item = PathBuf> {
+    fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path())
 }
 
 /// A file's text; empty when it is gone or not for us.

@@ -221,13 +221,13 @@ fn p58_a_killed_supervisor_fifty_times_leaves_nothing_and_loses_nothing() {
     let mut dice = Dice(58);
     for round in 0..50 {
         let _none_before = std::fs::remove_file(dir.join("acknowledged"));
-        let (git_before, runs_before) = (list(world.state().join("git")), list(world.state().join("runs")));
+        let (git_before, runs_before) = (world.git_directories(), list(world.state().join("runs")));
         let run = world.agent(&["sh", "-c", script]).dir(&dir).start();
         let moment = dice.moment();
         let new_run = || list(world.state().join("runs")).into_iter().find(|path| !runs_before.contains(path));
         let record = || std::fs::read_to_string(new_run()?.join("record.json")).ok();
         wait_until(&format!("{moment:?} of round {round}"), || match moment {
-            Moment::GitDirectory => list(world.state().join("git")) != git_before || acknowledged().lines().count() > 0,
+            Moment::GitDirectory => world.git_directories() != git_before || acknowledged().lines().count() > 0,
             Moment::RunDirectory => new_run().is_some(),
             Moment::Record => record().is_some(),
             Moment::FirstProcess => record().is_some_and(|text| !text.contains("\"first_process\": null")),

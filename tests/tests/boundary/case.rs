@@ -183,13 +183,8 @@ impl Case {
             Vec::<PathBuf>::new(),
             "records of ended runs: {context}"
         );
-        let git = fs::read_dir(self.world.state().join("git")).into_iter().flatten().flatten();
-        for entry in git {
-            assert!(
-                entry.file_name().to_string_lossy().contains(".kept-"),
-                "{} is left: {context}",
-                entry.path().display()
-            );
+        for path in self.world.git_directories() {
+            assert!(path.to_string_lossy().contains(".kept-"), "{} is left: {context}", path.display());
         }
     }
 }
