@@ -82,10 +82,32 @@ pub(crate) fn wait_for(child: Pid) -> nix::Result<ExitStatus> {
     }
 }
 
+/// A copy of what is mounted at `fd`, from there on with everything below, that is mounted nowhere yet. `ENOSYS` before
+/// Linux 5.2.
+#[expect(unsafe_code, reason = "no safe wrapper")]
+pub(crate) fn copy_mounts(fd: &impl AsRawFd) -> nix::Result<OwnedFd> {
+    let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC | (libc::AT_EMPTY_PATH | RECURSIVE) as libc::c_uint;
+    // SAFETY: the path is empty and outlives the call.
+    let copy = Errno::result(unsafe { libc::syscall(libc::SYS_open_tree, fd.as_raw_fd(), c"".as_ptr(), flags) })?;
+    // SAFETY: the descriptor was just made, and nothing else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy as RawFd) })
+}
+
+/// Mounts such a copy on `at`.
+#[expect(unsafe_code, reason = "no safe wrapper")]
+pub(crate) fn mount_copy(copy: &OwnedFd, at: &impl AsRawFd) -> nix::Result<()> {
+    let (from, empty, to) = (copy.as_raw_fd(), c"".as_ptr(), at.as_raw_fd());
+    let flags = libc::MOVE_MOUNT_F_EMPTY_PATH | libc::MOVE_MOUNT_T_EMPTY_PATH;
+    // SAFETY: both paths are empty and outlive the call.
+    Errno::result(unsafe { libc::syscall(libc::SYS_move_mount, from, empty, to, empty, flags) }).map(drop)
+}
+
+/// `AT_RECURSIVE`, which the library lacks.
+const RECURSIVE: libc::c_int = 0x8000;
+
 /// Makes the mount that `fd` is the root of read-only, and all mounts below it. `ENOSYS` before Linux 5.12.
 #[expect(unsafe_code, reason = "no safe wrapper")]
 pub(crate) fn make_read_only(fd: &impl AsRawFd) -> nix::Result<()> {
-    const RECURSIVE: libc::c_int = 0x8000;
     // The kernel's `struct mount_attr`: set, clear, propagation, user namespace.
     let attributes = [libc::MOUNT_ATTR_RDONLY, 0, 0, 0];
     let flags = libc::AT_EMPTY_PATH | RECURSIVE;

@@ -1,7 +1,7 @@
 //! Mounting what the command line lays out.
 //!
-//! Every source is opened before anything is mounted, so it may lie below what is covered later. Mounts are made on
-//! open handles, never on paths.
+//! Every source is copied before anything is mounted: it shows what was there at the beginning, wherever it lies and
+//! whatever is covered later. Mounts are made on open handles, never on paths.
 
 use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -23,7 +23,7 @@ const HIDDEN: &str = "/proc/fs";
 pub(super) fn lay_out(steps: &[Step]) -> Result<(), String> {
     let source = |step: &Step| match step {
         Step::Bind { source, .. } => {
-            find(source).map(Some).map_err(|e| format!("could not open the source '{source}': {}", e.text()))
+            Source::open(source).map(Some).map_err(|why| format!("could not open the source '{source}': {why}"))
         }
         _ => Ok(None),
     };
@@ -31,7 +31,7 @@ pub(super) fn lay_out(steps: &[Step]) -> Result<(), String> {
     let mut empty = None;
     for (step, source) in steps.iter().zip(&sources) {
         match (step, source) {
-            (Step::Bind { at, read_only, .. }, Some(source)) => bind(source, at, *read_only)?,
+            (Step::Bind { at, read_only, .. }, Some(source)) => source.bind(at, *read_only)?,
             (Step::Tmpfs { at }, _) => tmpfs(at)?,
             (Step::Empty { at, directory }, _) => {
                 let empty = match &empty {
@@ -57,26 +57,44 @@ fn tmpfs(at: &Absolute) -> Result<(), String> {
     }
 }
 
-fn bind(source: &Found, at: &Absolute, read_only: bool) -> Result<(), String> {
-    let failed = |why: &str| format!("could not bind at '{at}': {why}");
-    let place = find_or_make(at, source.is_directory()).map_err(|e| failed(&e.text()))?;
-    bind_on(&source.path(), source.is_directory(), &place).map_err(|why| failed(&why))?;
-    if read_only && !crate::mutant::off("p13_read_only_bind") {
-        let mount = place.mounted(source).map_err(|e| failed(e.desc()))?;
-        protect(&mount).map_err(|why| failed(&format!("it would be writable: {why}")))?;
-    }
-    Ok(())
+/// Something to be seen elsewhere.
+struct Source {
+    /// With everything mounted below it: what belongs to somebody else cannot be left out, it may hide something.
+    mounts: OwnedFd,
+    directory: bool,
 }
 
-/// With everything below the source: mounts that belong to somebody else cannot be left behind, they may hide something.
-fn bind_on(source: &str, directory: bool, place: &Found) -> Result<(), String> {
-    match (directory, place.is_directory()) {
-        (true, false) => return Err("there is no directory".into()),
-        (false, true) => return Err("there is a directory".into()),
-        _ => {}
+impl Source {
+    fn open(path: &Absolute) -> Result<Self, String> {
+        let found = find(path).map_err(|e| e.text())?;
+        Self::copy(&found, found.is_directory())
     }
-    let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
-    mount(Some(source), place.path().as_str(), None::<&str>, flags, None::<&str>).map_err(|e| e.desc().to_owned())
+
+    fn copy(handle: &impl AsRawFd, directory: bool) -> Result<Self, String> {
+        match crate::sys::copy_mounts(handle) {
+            Ok(mounts) => Ok(Self { mounts, directory }),
+            Err(Errno::ENOSYS) => Err("this kernel is too old (before 5.2)".into()),
+            Err(why) => Err(why.desc().to_owned()),
+        }
+    }
+
+    fn bind(&self, at: &Absolute, read_only: bool) -> Result<(), String> {
+        let failed = |why: &str| format!("could not bind at '{at}': {why}");
+        let place = find_or_make(at, self.directory).map_err(|e| failed(&e.text()))?;
+        self.mount_on(&place).map_err(|why| failed(&why))?;
+        if read_only && !crate::mutant::off("p13_read_only_bind") {
+            protect(&self.mounts).map_err(|why| failed(&format!("it would be writable: {why}")))?;
+        }
+        Ok(())
+    }
+
+    fn mount_on(&self, place: &Found) -> Result<(), String> {
+        match (self.directory, place.is_directory()) {
+            (true, false) => Err("there is no directory".into()),
+            (false, true) => Err("there is a directory".into()),
+            _ => crate::sys::mount_copy(&self.mounts, place).map_err(|e| e.desc().to_owned()),
+        }
+    }
 }
 
 /// Makes a mount and everything mounted below it read-only.
@@ -137,7 +155,7 @@ impl Empty {
         }
         let failed = |why: &str| format!("could not mask '{at}': {why}");
         let place = find(at).map_err(|e| failed(&e.text()))?;
-        let source = if directory { &self.directory } else { &self.file };
-        bind_on(&handle_path(source), directory, &place).map_err(|why| failed(&why))
+        let source = Source::copy(if directory { &self.directory } else { &self.file }, directory);
+        source.and_then(|source| source.mount_on(&place)).map_err(|why| failed(&why))
     }
 }

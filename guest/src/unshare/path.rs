@@ -1,8 +1,8 @@
 //! From a path to an open handle, name by name: no link is followed, so that nobody who may write on the way leads it
 //! elsewhere. What is missing can be made on the way.
 
-use std::ffi::{OsStr, OsString};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 
 use nix::errno::Errno;
@@ -16,8 +16,6 @@ const HANDLE: OFlag = OFlag::O_PATH.union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOE
 /// What a path leads to.
 pub(super) struct Found {
     handle: OwnedFd,
-    /// The directory it lies in and its name there. The root has none.
-    place: Option<(OwnedFd, OsString)>,
     stat: FileStat,
 }
 
@@ -47,22 +45,15 @@ impl Found {
         is(&self.stat, SFlag::S_IFDIR)
     }
 
-    /// A path that leads to exactly this in the calls that take none but paths. It does not cross what was mounted
-    /// here after the walk.
+    /// A path that leads to exactly this, for the call that takes nothing else. It crosses no mount made after the walk.
     pub(super) fn path(&self) -> String {
         handle_path(&self.handle)
     }
+}
 
-    /// Opens what is mounted here now. It must be `source`: the name may have been given to something else meanwhile.
-    pub(super) fn mounted(&self, source: &Self) -> nix::Result<OwnedFd> {
-        let (directory, name) = self.place.as_ref().ok_or(Errno::EINVAL)?;
-        let mount = openat(directory, name.as_os_str(), HANDLE, Mode::empty())?;
-        let stat = fstat(&mount)?;
-        if (stat.st_dev, stat.st_ino) == (source.stat.st_dev, source.stat.st_ino) {
-            Ok(mount)
-        } else {
-            Err(Errno::ESTALE)
-        }
+impl AsRawFd for Found {
+    fn as_raw_fd(&self) -> RawFd {
+        self.handle.as_raw_fd()
     }
 }
 
@@ -94,7 +85,7 @@ fn walk(path: &Absolute, make: impl Fn(&OwnedFd, &OsStr, bool) -> nix::Result<()
     let mut at = PathBuf::from("/");
     let root = || {
         let handle = open("/", HANDLE, Mode::empty())?;
-        Ok(Found { stat: fstat(&handle)?, handle, place: None })
+        Ok(Found { stat: fstat(&handle)?, handle })
     };
     let mut found = root().map_err(|why| Failure { at: at.clone(), why })?;
     let mut names = path.names().peekable();
@@ -127,7 +118,7 @@ fn step(from: Found, name: &OsStr, make: impl Fn(&OwnedFd, &OsStr) -> nix::Resul
     if is(&stat, SFlag::S_IFLNK) {
         return Err(Errno::ELOOP);
     }
-    Ok(Found { handle, place: Some((directory, name.to_owned())), stat })
+    Ok(Found { handle, stat })
 }
 
 fn is(stat: &FileStat, kind: SFlag) -> bool {
