@@ -50,7 +50,7 @@ fn tmpfs(at: &Absolute) -> Result<(), String> {
     let failed = |why: &str| format!("could not cover '{at}': {why}");
     match find(at) {
         Ok(found) if !found.is_directory() => Err(failed("it is no directory")),
-        Ok(found) => mount(Some("tmpfs"), found.path().as_str(), Some("tmpfs"), QUIET, Some("mode=0755,size=64m"))
+        Ok(found) => mount(Some("tmpfs"), found.path().as_str(), Some("tmpfs"), QUIET, Some("mode=0755"))
             .map_err(|e| failed(e.desc())),
         Err(e) if e.is_missing() => Ok(()),
         Err(e) => Err(failed(&e.text())),

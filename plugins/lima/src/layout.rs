@@ -1,8 +1,8 @@
 //! What one sandbox sees of its machine: the words for `workmux unshare`, which lays it out in namespaces of its own.
 //!
 //! Decided from the host's mounts and the exports the machine has; asks no machine. What is exported but not mounted here
-//! is covered, and so is everything through which a process could have something run outside: the exports' corner, the
-//! directory of the user's services, the home of the machine's user.
+//! is covered, and so is everything through which a process could have something run outside: the exports' corner, sockets of
+//! the user's services, the home of the machine's user.
 
 use std::path::{Path, PathBuf};
 
@@ -12,11 +12,14 @@ use crate::exports::{self, CORNER, Export, HOSTS_CORNER};
 use crate::files::{Copied, Files};
 
 /// No mount may lie on these or above them.
-const KEPT: [&str; 6] = ["/dev", "/proc", "/sys", "/tmp", CORNER, HOSTS_CORNER];
+const KEPT: [&str; 8] = ["/dev", "/dev/shm", "/proc", "/sys", "/tmp", "/var/tmp", CORNER, HOSTS_CORNER];
 /// Nothing may be mounted in these either.
 const SEALED: [&str; 4] = ["/dev", "/proc", "/sys", CORNER];
-/// Sockets of services that run as the same user, outside of every sandbox.
-const SERVICES: &str = "/run/user";
+/// Directories through which processes of one user meet: sockets of services that start others outside of every sandbox,
+/// files of other sandboxes. Each sandbox has its own, in memory.
+const MEETING: [&str; 4] = ["/run", "/tmp", "/var/tmp", "/dev/shm"];
+/// Where the machine's user may end other processes by writing, besides much that is worth reading.
+const KERNEL: &str = "/sys";
 /// The sandboxes' home, below that of the machine's user.
 const STORE: &str = ".workmux/home";
 
@@ -29,6 +32,8 @@ pub(crate) struct Layout {
     pub(crate) places: Vec<Place>,
     /// What must be put into the host's export before.
     pub(crate) copies: Vec<Copied>,
+    /// The same, for places that are made from it.
+    pub(crate) seeds: Vec<Copied>,
 }
 
 /// Something that must be there in the machine.
@@ -64,17 +69,22 @@ pub(crate) struct Machine<'a> {
     pub(crate) others: &'a [PathBuf],
     /// Its user's home.
     pub(crate) home: &'a Path,
+    /// A directory below `/run` that names have to be looked up with.
+    pub(crate) resolver: Option<&'a Path>,
 }
 
 /// Lays it out. `host` is our export's directory on the host.
 pub(crate) fn layout(spec: &SandboxSpec, machine: Machine<'_>, host: &Path) -> Result<Layout> {
-    let Machine { exports, others, home } = machine;
+    let Machine { exports, others, home, resolver } = machine;
     let mut placing = Placing::new(home);
     placing.put(home, None);
-    let mut out = Layout { places: vec![Place::Directory(HOSTS_CORNER.into())], ..Layout::default() };
-    let covered = [CORNER, SERVICES, HOSTS_CORNER].into_iter().map(Path::new);
+    let mut out = Layout::default();
+    let covered = MEETING.into_iter().chain([CORNER]).map(Path::new);
     for dir in covered.chain(others.iter().map(PathBuf::as_path).filter(|dir| !home.starts_with(dir))) {
         out.options.extend(["--tmpfs".into(), text(dir)?]);
+    }
+    for kept in [Some(Path::new(KERNEL)), resolver].into_iter().flatten() {
+        out.options.extend(["--ro-bind".into(), text(kept)?, text(kept)?]);
     }
     out.options.extend(["--bind".into(), text(&home.join(STORE))?, text(home)?]);
 
@@ -97,7 +107,7 @@ pub(crate) fn layout(spec: &SandboxSpec, machine: Machine<'_>, host: &Path) -> R
                         Ok(below) => {
                             let copied = Files::file(&mount.source);
                             out.places.push(Place::Seed(text(&in_host(&copied.name)?)?, text(below)?));
-                            out.copies.push(copied);
+                            out.seeds.push(copied);
                             continue;
                         }
                         Err(_) => return Err(lonely_file(&mount)),
@@ -200,7 +210,12 @@ mod tests {
         let exports = exports::needed(spec, &Table::default(), &host);
         layout(
             spec,
-            Machine { exports: &exports, others: &["/tmp/lima".into()], home: Path::new("/home/ann.guest") },
+            Machine {
+                exports: &exports,
+                others: &["/srv/lima".into()],
+                home: Path::new("/home/ann.guest"),
+                resolver: Some(Path::new("/run/systemd/resolve")),
+            },
             &host,
         )
     }
@@ -217,7 +232,7 @@ mod tests {
             let name = export.location.strip_prefix(root).unwrap().display().to_string();
             text = text.replace(export.mount_point().to_str().unwrap(), &format!("[{name}]"));
         }
-        for copied in &layout.copies {
+        for copied in layout.copies.iter().chain(&layout.seeds) {
             let name = copied.name.components().next().unwrap().as_os_str().to_str().unwrap();
             text = text.replace(copied.name.to_str().unwrap(), name);
         }
@@ -229,7 +244,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let spec = spec(root.path());
         let layout = lay_out(&spec, root.path()).unwrap();
-        assert_eq!(layout.copies.len(), 3);
+        assert_eq!((layout.copies.len(), layout.seeds.len()), (2, 1));
         insta::assert_snapshot!(shown(&layout, root.path(), &spec));
     }
 
@@ -258,7 +273,7 @@ mod tests {
         let spec = spec(root.path());
         let host = root.path().join("host");
         let few = [Export { location: host.clone(), writable: false }];
-        let machine = Machine { exports: &few, others: &[], home: Path::new("/home/ann.guest") };
+        let machine = Machine { exports: &few, others: &[], home: Path::new("/home/ann.guest"), resolver: None };
         assert!(layout(&spec, machine, &host).is_err());
     }
 }

@@ -42,32 +42,23 @@ pub(crate) struct Wanted<'a> {
     pub(crate) places: &'a [Place],
 }
 
-impl Wanted<'_> {
-    fn memory(&self) -> u64 {
-        self.table.memory() >> 20 << 20
-    }
-
-    fn image(&self) -> String {
-        self.spec.image.clone().unwrap_or_else(|| template::default_image(Machine::HERE))
-    }
+/// In whole steps, as Lima is told.
+fn memory(table: &Table) -> u64 {
+    table.memory() >> 20 << 20
 }
 
-/// The machine's record, if it is one that runs and has everything; asks nobody.
-pub(crate) fn as_it_is(kept: &Kept, wanted: &Wanted<'_>) -> Option<Record> {
-    let record = kept.load()?;
-    let there = exports::missing(wanted.exports, &record.exports).is_empty()
-        && wanted.places.iter().all(|place| record.places.contains(&place.key()));
-    (there && record.is_current() && ssh::Way::of(&record.dir) == ssh::Way::Shared).then_some(record)
+/// Whether the machine of this record runs and has these exports; asks nobody.
+pub(crate) fn serves(record: &Record, needed: &[Export]) -> bool {
+    exports::missing(needed, &record.exports).is_empty()
+        && record.is_current()
+        && ssh::Way::of(&record.dir) == ssh::Way::Shared
 }
 
-/// The same, after everything that it takes.
+/// A machine that is ready, and its record.
 pub(crate) async fn ensure(cx: &Context, kept: &Kept, wanted: &Wanted<'_>) -> Result<Record> {
-    if let Some(record) = as_it_is(kept, wanted) {
-        return Ok(record);
-    }
     let held = kept.hold(cx).await?;
     // Whoever held it may have done it all.
-    if let Some(record) = as_it_is(kept, wanted) {
+    if let Some(record) = kept.load().filter(|record| serves(record, wanted.exports) && record.has(wanted.places)) {
         return Ok(record);
     }
     let Some(found) = settled(cx, &kept.name).await? else {
@@ -129,7 +120,7 @@ async fn create(cx: &Context, kept: &Kept, wanted: &Wanted<'_>) -> Result<()> {
     let template = Template {
         image: spec.image.as_deref(),
         cpus: table.cpus(),
-        memory: wanted.memory(),
+        memory: memory(table),
         disk: table.disk(),
         exports,
         provision: provision::scripts(table, &spec.agent),
@@ -173,8 +164,8 @@ async fn configure(cx: &Context, wanted: &Wanted<'_>, found: &Listed) -> Result<
     if found.cpus != wanted.table.cpus() {
         changes.push((".cpus", json!(wanted.table.cpus())));
     }
-    if found.memory != wanted.memory() {
-        changes.push((".memory", json!(template::size(wanted.memory()))));
+    if found.memory != memory(wanted.table) {
+        changes.push((".memory", json!(template::size(memory(wanted.table)))));
     }
     if changes.is_empty() {
         return Ok(());
@@ -269,6 +260,7 @@ async fn running(cx: &Context, kept: &Kept, wanted: &Wanted<'_>, found: Listed) 
         others: found.others,
         start,
         home: told.home,
+        resolver: told.resolver,
         user: told.user,
         places,
         agent: told.agent,
@@ -317,31 +309,32 @@ fn drifted(name: &str, missing: &[&Export]) -> Error {
 }
 
 /// What differs from the configuration without stopping anybody, each with what brings it.
-pub(crate) fn remarks(record: &Record, wanted: &Wanted<'_>, name: &str) -> Vec<String> {
+pub(crate) fn remarks(record: &Record, spec: &SandboxSpec, table: &Table, name: &str) -> Vec<String> {
     let mut all = Vec::new();
-    if record.cpus != wanted.table.cpus() || record.memory != wanted.memory() {
+    if record.cpus != table.cpus() || record.memory != memory(table) {
         all.push(format!(
             "machine '{name}' has {} processors and {}, not {} and {}: that comes with its next start (workmux sandbox stop {name})",
             record.cpus,
             template::size(record.memory),
-            wanted.table.cpus(),
-            template::size(wanted.memory()),
+            table.cpus(),
+            template::size(memory(table)),
         ));
     }
-    if record.image != wanted.image() {
+    let image = spec.image.clone().unwrap_or_else(|| template::default_image(Machine::HERE));
+    if record.image != image {
         all.push(format!(
             "machine '{name}' was made from the image '{}': another one takes a new machine (workmux sandbox prune)",
             record.image
         ));
     }
-    let agent = wanted.spec.agent.as_str();
+    let agent = spec.agent.as_str();
     if record.no_agent.as_deref() == Some(agent) {
         all.push(format!(
             "the agent '{agent}' could not be installed in machine '{name}' (its /var/log/cloud-init-output.log says why): the \
              next start tries again"
         ));
     }
-    if !wanted.table.skip_default_provision
+    if !table.skip_default_provision
         && provision::installs(agent)
         && record.agent.as_deref().is_some_and(|there| there != agent)
     {
@@ -393,12 +386,12 @@ mod tests {
     #[test]
     fn what_differs_is_said_with_what_brings_it() {
         let spec = SandboxSpec { agent: "codex".into(), image: Some("new".into()), ..SandboxSpec::default() };
-        let wanted = Wanted { spec: &spec, table: &Table::default(), exports: &[], places: &[] };
+        let table = Table::default();
         let record =
             Record { cpus: 2, memory: 1 << 30, image: "old".into(), agent: Some("claude".into()), ..Record::default() };
-        insta::assert_snapshot!(remarks(&record, &wanted, "wm-x").join("\n"));
+        insta::assert_snapshot!(remarks(&record, &spec, &table, "wm-x").join("\n"));
         let same = Record { cpus: 4, memory: 4 << 30, image: "new".into(), agent: Some("codex".into()), ..record };
-        assert_eq!(remarks(&same, &wanted, "wm-x"), [] as [String; 0]);
+        assert_eq!(remarks(&same, &spec, &table, "wm-x"), [] as [String; 0]);
         insta::assert_debug_snapshot!(drifted("wm-x", &[&export("/p/main", true), &export("/q", false)]));
     }
 }

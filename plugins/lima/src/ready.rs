@@ -1,7 +1,7 @@
 //! Looks at a machine from inside: is it through its boot, has it what sandboxes need, and who is its user. The script
 //! `ready.sh` does it; what it says is a guest's word and read as such.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use workmux_plugin_api::{Context, Error, ErrorKind, Result, Tool, ToolOutput};
@@ -22,6 +22,8 @@ pub(crate) struct Told {
     pub(crate) user: String,
     pub(crate) uid: u32,
     pub(crate) booting: bool,
+    /// A directory below `/run` that names are looked up with.
+    pub(crate) resolver: Option<PathBuf>,
     pub(crate) unmounted: bool,
     pub(crate) failed: Option<String>,
     pub(crate) agent: Option<String>,
@@ -65,6 +67,7 @@ fn read(name: &str, output: &ToolOutput) -> Result<Told> {
             "home" => told.home = value.into(),
             "user" => told.user = value,
             "uid" => told.uid = value.parse().unwrap_or_default(),
+            "resolver" if Path::new(&value).starts_with("/run") => told.resolver = Some(value.into()),
             "booting" => told.booting = true,
             "unmounted" => told.unmounted = true,
             "failed" => told.failed = Some(value),

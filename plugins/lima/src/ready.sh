@@ -11,6 +11,9 @@ home=$(cd && pwd -P) && [ -n "$home" ] || problem "its user has no home director
 say home "$home"
 say user "$(id -un)"
 say uid "$(id -u)"
+# Sandboxes have a /run of their own, in which this is missing.
+resolver=$(readlink -f /etc/resolv.conf)
+case $resolver in /run/*/*) say resolver "${resolver%/*}" ;; esac
 host=$1
 shift
 [ -e /run/lima-boot-done ] || { say booting yes; exit 0; }

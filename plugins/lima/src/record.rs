@@ -24,6 +24,7 @@ use workmux_plugin_api::{Context, Error, Result};
 
 use crate::exports::Export;
 use crate::files::Files;
+use crate::layout::{Machine, Place};
 
 const ACCEPTED: &str = "accepted-v1\n";
 const WAIT: Duration = Duration::from_millis(50);
@@ -42,6 +43,8 @@ pub(crate) struct Record {
     pub(crate) start: String,
     /// Its user's home, in the machine.
     pub(crate) home: PathBuf,
+    /// A directory below `/run` that names are looked up with.
+    pub(crate) resolver: Option<PathBuf>,
     pub(crate) user: String,
     /// The places that are there, since that start.
     pub(crate) places: BTreeSet<String>,
@@ -182,6 +185,16 @@ impl Kept {
 }
 
 impl Record {
+    /// The machine, as far as it decides what a sandbox sees.
+    pub(crate) fn machine<'a>(&'a self, exports: &'a [Export]) -> Machine<'a> {
+        Machine { exports, others: &self.others, home: &self.home, resolver: self.resolver.as_deref() }
+    }
+
+    /// Whether all of these are there.
+    pub(crate) fn has(&self, places: &[Place]) -> bool {
+        places.iter().all(|place| self.places.contains(&place.key()))
+    }
+
     /// Whether the machine is the one that was looked at, and has been running since.
     pub(crate) fn is_current(&self) -> bool {
         !self.start.is_empty() && self.start == start(&self.dir) && self.ssh_config.exists()

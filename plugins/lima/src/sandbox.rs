@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use workmux_plugin_api::{Context, Error, GuestCommand, Instance, PrepareRequest, Remedy, Result, Word};
+use workmux_plugin_api::{Context, Error, GuestCommand, Instance, PrepareRequest, Remedy, Result, SandboxSpec, Word};
 
 use crate::exports;
-use crate::layout::{self, Layout, Machine};
+use crate::layout::{self, Layout};
 use crate::machine::{self, Wanted};
 use crate::record::{Kept, Record};
 use crate::settings::{self, Table};
@@ -72,27 +72,38 @@ pub(crate) async fn prepare(cx: &Context, request: &PrepareRequest) -> Result<In
     let needed = exports::needed(spec, &table, files.root());
     if request.dry_run {
         let record = kept.load().unwrap_or_else(|| guessed(&kept));
-        let machine = Machine { exports: &needed, others: &record.others, home: &record.home };
-        let layout = layout::layout(spec, machine, files.root())?;
+        let layout = layout::layout(spec, record.machine(&needed), files.root())?;
         return instance(&kept.name, &record, layout, Vec::new());
     }
     consented(&kept, &needed, spec, &table, request.consented)?;
-
-    // The places are the same wherever the machine's home is, but for what lies in it.
-    let known = kept.load().unwrap_or_else(|| guessed(&kept));
-    let machine = Machine { exports: &needed, others: &known.others, home: &known.home };
-    let layout = layout::layout(spec, machine, files.root())?;
     files.make(&kept.name)?;
-    for copied in &layout.copies {
+    let known = kept.load().unwrap_or_else(|| guessed(&kept));
+    if machine::serves(&known, &needed) {
+        let layout = layout::layout(spec, known.machine(&known.exports), files.root())?;
+        if known.has(&layout.places) {
+            return made(&kept, &known, spec, &table, layout);
+        }
+    }
+
+    // The places are the same wherever the machine's home is.
+    let layout = layout::layout(spec, known.machine(&needed), files.root())?;
+    for copied in layout.copies.iter().chain(&layout.seeds) {
         files.put(copied)?;
     }
     let wanted = Wanted { spec, table: &table, exports: &needed, places: &layout.places };
     let record = machine::ensure(cx, &kept, &wanted).await?;
-    let notes = machine::remarks(&record, &wanted, &kept.name);
     // Now with the home and the exports that the machine really has.
-    let machine = Machine { exports: &record.exports, others: &record.others, home: &record.home };
-    let layout = layout::layout(spec, machine, files.root())?;
-    instance(&kept.name, &record, layout, notes)
+    let layout = layout::layout(spec, record.machine(&record.exports), files.root())?;
+    made(&kept, &record, spec, &table, layout)
+}
+
+/// The answer, with everything in the host's export that it names.
+fn made(kept: &Kept, record: &Record, spec: &SandboxSpec, table: &Table, layout: Layout) -> Result<Instance> {
+    for copied in &layout.copies {
+        kept.files().put(copied)?;
+    }
+    let notes = machine::remarks(record, spec, table, &kept.name);
+    instance(&kept.name, record, layout, notes)
 }
 
 /// A machine that is not there yet, or was never looked at.
@@ -104,13 +115,7 @@ fn guessed(kept: &Kept) -> Record {
 
 /// A machine that can write git's own files takes the user's word (P25). Sandboxes do not see them; whoever becomes root
 /// in the machine does.
-fn consented(
-    kept: &Kept,
-    needed: &[exports::Export],
-    spec: &workmux_plugin_api::SandboxSpec,
-    table: &Table,
-    now: bool,
-) -> Result<()> {
+fn consented(kept: &Kept, needed: &[exports::Export], spec: &SandboxSpec, table: &Table, now: bool) -> Result<()> {
     let Some(export) = exports::exposing(needed, &spec.repository) else { return Ok(()) };
     if table.accept_reduced_git_metadata_isolation || kept.has_consent()? {
         return Ok(());
