@@ -68,8 +68,9 @@ impl Events for Progress {
         }
         let say = || crate::ui::warning(&format!("{backend}: {text}"));
         match &self.bar {
-            Some(bar) => bar.suspend(say),
-            None => say(),
+            // Only where it is on the screen: it is drawn again afterwards.
+            Some(bar) if !bar.message().is_empty() && !bar.is_finished() => bar.suspend(say),
+            _ => say(),
         }
     }
 
@@ -91,6 +92,9 @@ impl Events for Progress {
         } else if total == 0 && bar.length().is_some() {
             bar.set_style(style(false));
             bar.unset_length();
+        }
+        if bar.is_finished() {
+            bar.reset();
         }
         bar.set_position(done);
         bar.set_message(text.to_owned());

@@ -8,6 +8,7 @@ mod shown;
 mod stop;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use color_eyre::eyre::{Report, Result};
 use serde_json::json;
@@ -16,6 +17,7 @@ use workmux_plugin_api::{Capability, InstanceInfo, InstanceRequest, InstancesReq
 use crate::error::from_backend;
 use crate::launch::survey::Survey;
 use crate::plugins::{Backend, Registry};
+use crate::progress::{Out, Progress};
 use crate::routing::{self, Operation};
 use crate::runs::{self, Record};
 use crate::surroundings::Surroundings;
@@ -48,6 +50,8 @@ impl One {
 
 /// All backends that were asked, and all that they have.
 struct Everything {
+    /// What the backends tell of their work.
+    progress: Arc<Progress>,
     backends: Vec<(Backend, serde_json::Value)>,
     instances: Vec<One>,
     /// Backends that could not be asked, with the reason.
@@ -73,9 +77,10 @@ impl Everything {
         }
         let survey = Survey::new(surroundings);
         let live: Vec<Record> = runs::live(&surroundings.state).into_iter().map(|(_, record)| record).collect();
-        let mut all = Self { backends: Vec::new(), instances: Vec::new(), failed: Vec::new() };
+        let progress = Arc::new(Progress::new(Out::Result));
+        let mut all = Self { progress, backends: Vec::new(), instances: Vec::new(), failed: Vec::new() };
         for name in names {
-            match ask_one(&registry, &survey, &name).await {
+            match ask_one(&registry, &survey, &name, &all.progress).await {
                 Ok((backend, settings, found)) => {
                     let at = all.backends.len();
                     let used = |info: &InstanceInfo| {
@@ -128,8 +133,9 @@ async fn ask_one(
     registry: &Registry,
     survey: &Survey<'_>,
     name: &str,
+    progress: &Arc<Progress>,
 ) -> Result<(Backend, serde_json::Value, Vec<InstanceInfo>)> {
-    let backend = routing::load(registry, name)?;
+    let backend = routing::load(registry, name)?.with_events(Arc::clone(progress) as _);
     let table = survey.table(backend.manifest())?;
     let settings = survey.request(&backend, table.as_ref()).await?.settings;
     let request = InstancesRequest { settings: settings.clone() };
@@ -139,6 +145,7 @@ async fn ask_one(
 
 /// Does something to each, says how it went, and answers the exit code: failures are listed on standard error.
 async fn each<F: Future<Output = Result<(), crate::plugins::CallError>>>(
+    progress: &Progress,
     chosen: &[&One],
     done: &str,
     act: impl Fn(&One) -> F,
@@ -146,7 +153,9 @@ async fn each<F: Future<Output = Result<(), crate::plugins::CallError>>>(
     let mut failures = BTreeMap::new();
     for one in chosen {
         let name = crate::text::line(&one.info.name);
-        match act(one).await {
+        let outcome = act(one).await;
+        progress.clear();
+        match outcome {
             Ok(()) => crate::ui::print(&format!("✓ {done} '{name}'")),
             Err(e) => {
                 crate::ui::print(&format!("✗ '{name}'"));

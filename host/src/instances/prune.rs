@@ -72,7 +72,10 @@ async fn pruning(wish: Prune, surroundings: &Surroundings) -> Result<u8> {
         crate::ui::print("Aborted.");
         return Ok(0);
     }
-    Ok(each(&chosen, "Deleted", |one| everything.backend_of(one).delete(everything.request(one, wish.force))).await)
+    Ok(each(&everything.progress, &chosen, "Deleted", |one| {
+        everything.backend_of(one).delete(everything.request(one, wish.force))
+    })
+    .await)
 }
 
 /// One question for all, and one for each that bears only a name of ours: it may be somebody else's.

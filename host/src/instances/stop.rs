@@ -79,7 +79,10 @@ async fn stopping(wish: Stop, surroundings: &Surroundings) -> Result<u8> {
         crate::ui::print("Aborted.");
         return Ok(0);
     }
-    Ok(each(&chosen, "Stopped", |one| everything.backend_of(one).stop(everything.request(one, false))).await)
+    Ok(each(&everything.progress, &chosen, "Stopped", |one| {
+        everything.backend_of(one).stop(everything.request(one, false))
+    })
+    .await)
 }
 
 /// Shows a numbered list and reads a number, or `all`.

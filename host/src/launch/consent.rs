@@ -8,6 +8,7 @@ use workmux_plugin_api::{Error, Instance, PrepareRequest, Remedy};
 
 use crate::error::{from_backend, hinted};
 use crate::plugins::Backend;
+use crate::progress::Progress;
 use crate::supervisor::{Interrupted, Signals};
 use crate::text::line;
 
@@ -15,12 +16,14 @@ use crate::text::line;
 pub(super) async fn prepared(
     backend: &Backend,
     mut request: PrepareRequest,
+    progress: &Progress,
     signals: &mut Signals,
 ) -> Result<Instance> {
     let refused = match signals.unless_interrupted(backend.prepare(request.clone())).await? {
         Err(e) if e.error.remedy == Some(Remedy::Consent) && crate::ui::can_ask() => e,
         answer => return answer.map_err(|e| from_backend(&e)),
     };
+    progress.clear();
     crate::ui::note(&question(&refused.error));
     if !agreed(signals).await? {
         let refusal = "nothing was started, because you did not agree";

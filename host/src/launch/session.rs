@@ -29,6 +29,7 @@ use crate::error::from_backend;
 use crate::git::{Boundary, Identity, Imported, Repository};
 use crate::images;
 use crate::plugins::{Backend, Exec};
+use crate::progress::{Out, Progress};
 use crate::routing::Chosen;
 use crate::rpc::{Limits, Server, Token};
 use crate::runs::{self, CheckoutLock, ProcessIdentity, Record, Run};
@@ -89,7 +90,8 @@ async fn begin_and_end(
 ) -> Result<u8, Failed> {
     // From here on a signal leads to the end of this function, not of the process: what was made is taken down.
     let mut signals = Signals::install().wrap_err("cannot listen for signals")?;
-    let backend = chosen.load()?;
+    let progress = Arc::new(Progress::new(Out::Note));
+    let backend = chosen.load()?.with_events(Arc::clone(&progress) as _);
     let name = chosen.name().to_owned();
     let mounted = chosen.manifest().isolation != Isolation::None;
     let config = place.config()?.clone();
@@ -113,6 +115,7 @@ async fn begin_and_end(
     let asked = signals.unless_interrupted(asked).await;
     let mut stage = Stage {
         backend,
+        progress,
         name,
         entering,
         boundary: None,
@@ -167,6 +170,8 @@ pub(super) fn enter(repository: &Repository, state: &Path, run: &str) -> Enterin
 /// What has been set up so far, and must be taken down again.
 struct Stage {
     backend: Backend,
+    /// What it tells of its work.
+    progress: Arc<Progress>,
     name: String,
     /// Until somebody needs the boundary.
     entering: Option<Entering>,
@@ -254,7 +259,9 @@ impl Stage {
             dry_run: false,
             consented: false,
         };
-        let instance = consent::prepared(&self.backend, request, &mut signals).await?;
+        let instance = consent::prepared(&self.backend, request, &self.progress, &mut signals).await;
+        self.progress.clear();
+        let instance = instance?;
         for note in instance.notes.iter().take(8) {
             crate::ui::note(&crate::text::line(note));
         }

@@ -4,7 +4,7 @@
 //! so that whoever starts or stops a machine looks at it again afterwards.
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::Deserialize;
 use workmux_plugin_api::{Context, Error, ErrorKind, Level, Result, Step, Tool, ToolOutput};
@@ -225,7 +225,6 @@ fn tool(words: &[&str], deadline: Duration) -> Tool {
 /// said; neither says for certain what became of the machine.
 pub(crate) async fn watch(cx: &Context, what: &str, words: &[&str], deadline: Duration) -> Result<ToolOutput> {
     cx.require_tool(LIMACTL, INSTALL)?;
-    let since = Instant::now();
     let mut running = cx.start(tool(words, deadline)).await?;
     let mut last: Vec<String> = Vec::new();
     let mut said = String::new();
@@ -248,10 +247,10 @@ pub(crate) async fn watch(cx: &Context, what: &str, words: &[&str], deadline: Du
                 return Ok(ToolOutput { code, stdout: String::new(), stderr: last.join("\n") });
             }
         }
-        let seconds = since.elapsed().as_secs();
-        let said: String = said.chars().take(100).collect();
-        let colon = if said.is_empty() { "" } else { ": " };
-        cx.progress(format!("{what} ({seconds} s){colon}{said}"), 0, 0);
+        let short: String = said.chars().take(100).collect();
+        let colon = if short.is_empty() { "" } else { ": " };
+        // Also where nothing was said: the host takes silence for a hang.
+        cx.progress(format!("{what}{colon}{short}"), 0, 0);
     }
 }
 

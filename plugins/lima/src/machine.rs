@@ -109,10 +109,6 @@ async fn create(cx: &Context, kept: &Kept, wanted: &Wanted<'_>) -> Result<()> {
     limactl::version(cx).await?;
     check_socket_path(&kept.name)?;
     let Wanted { spec, table, exports, .. } = wanted;
-    for export in *exports {
-        let how = if export.writable { "writable" } else { "read-only" };
-        cx.progress(format!("new machine '{}': sees '{}', {how}", kept.name, export.location.display()), 0, 0);
-    }
     // Lima would make what is missing, with its own idea of whose it is.
     if let Some(worktrees) = spec.worktrees.as_ref().filter(|dir| !dir.exists()) {
         std::fs::create_dir_all(worktrees)?;
@@ -180,7 +176,6 @@ async fn configure(cx: &Context, wanted: &Wanted<'_>, found: &Listed) -> Result<
 async fn started(cx: &Context, kept: &Kept, wanted: &Wanted<'_>, _held: &Held) -> Result<Record> {
     let name = kept.name.as_str();
     let what = format!("starting machine '{name}'");
-    cx.progress(what.as_str(), 0, 0);
     let output = limactl::watch(cx, &what, &["start", "--tty=false", START_FLAG, name], START).await?;
     match settled(cx, name).await? {
         Some(found) if found.status == Status::Running => running(cx, kept, wanted, found)
@@ -289,8 +284,7 @@ async fn booted(cx: &Context, kept: &Kept, wanted: &Wanted<'_>, found: &Listed) 
             )
             .hint(format!("look at it: limactl shell {}", found.name)));
         }
-        let seconds = since.elapsed().as_secs();
-        cx.progress(format!("machine '{}' is still booting ({seconds} s)", found.name), 0, 0);
+        cx.progress(format!("machine '{}' is still booting", found.name), 0, 0);
         cx.sleep(Duration::from_secs(1)).await?;
     }
 }
@@ -306,6 +300,16 @@ fn drifted(name: &str, missing: &[&Export]) -> Error {
         error.causes.push(format!("'{}', {how}", export.location.display()));
     }
     error
+}
+
+/// What a machine that was not there before sees of the host.
+pub(crate) fn introduction(record: &Record, name: &str) -> String {
+    let shown = |export: &Export| {
+        let how = if export.writable { "writable" } else { "read-only" };
+        format!("'{}' ({how})", export.location.display())
+    };
+    let all: Vec<String> = record.exports.iter().map(shown).collect();
+    format!("new machine '{name}', which sees {}", all.join(", "))
 }
 
 /// What differs from the configuration without stopping anybody, each with what brings it.

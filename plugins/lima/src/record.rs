@@ -102,15 +102,7 @@ impl Kept {
                 Err(TryLockError::Error(e)) => return Err(self.failed(&e)),
                 Err(TryLockError::WouldBlock) => {
                     if waited.as_millis().is_multiple_of(1000) {
-                        cx.progress(
-                            format!(
-                                "waiting: another workmux works on the machine '{}' ({} s)",
-                                self.name,
-                                waited.as_secs()
-                            ),
-                            0,
-                            0,
-                        );
+                        cx.progress(format!("waiting: another workmux works on the machine '{}'", self.name), 0, 0);
                     }
                     cx.sleep(WAIT).await?;
                     waited += WAIT;

@@ -81,7 +81,7 @@ pub(crate) async fn prepare(cx: &Context, request: &PrepareRequest) -> Result<In
     if machine::serves(&known, &needed) {
         let layout = layout::layout(spec, known.machine(&known.exports), files.root())?;
         if known.has(&layout.places) {
-            return made(&kept, &known, spec, &table, layout);
+            return made(&kept, &known, spec, &table, layout, None);
         }
     }
 
@@ -92,17 +92,26 @@ pub(crate) async fn prepare(cx: &Context, request: &PrepareRequest) -> Result<In
     }
     let wanted = Wanted { spec, table: &table, exports: &needed, places: &layout.places };
     let record = machine::ensure(cx, &kept, &wanted).await?;
+    let new = known.start.is_empty().then(|| machine::introduction(&record, &kept.name));
     // Now with the home and the exports that the machine really has.
     let layout = layout::layout(spec, record.machine(&record.exports), files.root())?;
-    made(&kept, &record, spec, &table, layout)
+    made(&kept, &record, spec, &table, layout, new)
 }
 
 /// The answer, with everything in the host's export that it names.
-fn made(kept: &Kept, record: &Record, spec: &SandboxSpec, table: &Table, layout: Layout) -> Result<Instance> {
+fn made(
+    kept: &Kept,
+    record: &Record,
+    spec: &SandboxSpec,
+    table: &Table,
+    layout: Layout,
+    new: Option<String>,
+) -> Result<Instance> {
     for copied in &layout.copies {
         kept.files().put(copied)?;
     }
-    let notes = machine::remarks(record, spec, table, &kept.name);
+    let mut notes: Vec<String> = new.into_iter().collect();
+    notes.extend(machine::remarks(record, spec, table, &kept.name));
     instance(&kept.name, record, layout, notes)
 }
 
