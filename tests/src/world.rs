@@ -10,13 +10,16 @@ use tempfile::TempDir;
 
 use crate::gits::Git;
 use crate::given::{Given, given};
+use crate::machines::Machines;
 use crate::pty::Pty;
-use crate::run::{Finished, Run};
+use crate::run::{Finished, Run, search_path};
 use crate::sandbox::Sandbox;
 use crate::tmux::Tmux;
 
 /// One user's world. Paths are short: sockets lie in it.
 pub struct World {
+    /// They end before their files go.
+    machines: Option<Machines>,
     home: TempDir,
     git: Option<Git>,
     sandbox: Sandbox,
@@ -95,7 +98,9 @@ impl World {
 
     fn empty(sandbox: Sandbox) -> Self {
         let home = tempfile::Builder::new().prefix("w").rand_bytes(5).tempdir_in(&given().worlds);
-        let world = Self { home: home.expect("a home can be made"), git: None, sandbox, variables: Vec::new() };
+        let home = home.expect("a home can be made");
+        let machines = (sandbox == Sandbox::Lima).then(|| Machines::of(home.path()));
+        let world = Self { machines, home, git: None, sandbox, variables: Vec::new() };
         world.own(world.home());
         for name in ["run", "run/user", ".config", ".config/workmux", "tmp"] {
             world.folder(&world.home().join(name));
@@ -207,7 +212,11 @@ impl World {
     pub fn program(&self, program: impl AsRef<std::ffi::OsStr>) -> Run {
         let dir = if self.main().is_dir() { self.main() } else { self.home().to_owned() };
         let run = Run::new(program).dir(dir).env("HOME", self.home());
-        let run = if let Some(git) = self.git { run.env("PATH", git.search_path) } else { run };
+        let path = self.git.map_or_else(search_path, |git| git.search_path.into());
+        let run = match &self.machines {
+            Some(_) => run.env("PATH", Machines::search_path(&path)).env("LIMA_HOME", self.lima_home()),
+            None => run.env("PATH", path),
+        };
         let run = run.env("XDG_RUNTIME_DIR", self.home().join("run/user")).env("TMPDIR", self.home().join("tmp"));
         let run = match self.sandbox.described() {
             Some(engine) if engine.root => run.envs(&engine.env).as_root(),
