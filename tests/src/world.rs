@@ -153,6 +153,15 @@ impl World {
     /// Writes the user's configuration that chooses this world's kind of sandbox, with further keys of `sandbox`.
     pub fn configure(&self, more: &str) {
         self.user_config(&self.sandbox.configuration(more, ""));
+        self.warm_up();
+    }
+
+    /// Where sandboxes are in a machine, makes and starts it, with all that it tells of that: what a test looks at is a
+    /// run.
+    fn warm_up(&self) {
+        if self.machines.is_some() && self.main().is_dir() {
+            let _what_is_wrong_on_purpose = self.shell(&["true"]).run();
+        }
     }
 
     /// Writes the user's configuration that chooses this world's kind of sandbox, with this image or with the backend's
@@ -165,6 +174,7 @@ impl World {
     /// [`Self::configure`], with further keys of the backend's own table.
     pub fn configure_table(&self, table: &str) {
         self.user_config(&self.sandbox.configuration("", table));
+        self.warm_up();
     }
 
     /// Writes the user's configuration.
