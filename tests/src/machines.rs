@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::given::given;
 use crate::run::{Finished, Run};
+use crate::sandbox::Sandbox;
 use crate::world::World;
 
 /// Lima's directory in a world. Sockets lie in it, so its name is short.
@@ -22,13 +23,18 @@ impl Machines {
     /// The search path with the stand-in in front.
     pub(crate) fn search_path(base: &OsStr) -> OsString {
         let mut path = OsString::new();
-        if let Some(folder) = given().limactl.as_deref().and_then(Path::parent) {
+        if let Some(folder) = folder() {
             path.push(folder);
             path.push(":");
         }
         path.push(base);
         path
     }
+}
+
+/// Where the stand-in lies.
+fn folder() -> Option<&'static Path> {
+    given().limactl.as_deref()?.parent()
 }
 
 fn names(lima_home: &Path) -> Vec<String> {
@@ -48,6 +54,11 @@ impl Drop for Machines {
 }
 
 impl World {
+    /// The folder of the stand-in for `limactl`, in worlds that have machines.
+    pub(crate) fn stand_in_for_limactl(&self) -> Option<&'static Path> {
+        folder().filter(|_| self.sandbox() == Sandbox::Lima)
+    }
+
     /// Lima's directory.
     pub fn lima_home(&self) -> PathBuf {
         self.home().join(LIMA_HOME)

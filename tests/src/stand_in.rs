@@ -26,12 +26,12 @@ impl World {
     pub fn with_agent(sandbox: Sandbox) -> Self {
         let mut world = Self::on(sandbox);
         let program = world.stand_in("claude");
-        // An image has no program of ours.
-        let table = match sandbox.is_container() {
+        // An image has no program of ours, and no machine has one.
+        let table = match sandbox != Sandbox::Bubblewrap {
             true => format!("extra_mounts: ['{}']", world.programs().display()),
             false => String::new(),
         };
-        let agents = match sandbox.is_container() {
+        let agents = match sandbox != Sandbox::Bubblewrap {
             true => format!("agents: {{ claude: {{ command: '{}' }} }}\n", program.display()),
             false => String::new(),
         };
@@ -54,7 +54,10 @@ impl World {
         fs::set_permissions(&file, PermissionsExt::from_mode(0o755)).expect("a program can be made executable");
         let ours = self.given().program.parent().expect("a program lies in a folder");
         let usual = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin";
-        self.set("PATH", format!("{}:{}:{usual}", self.programs().display(), ours.display()));
+        let ours = [self.programs(), ours.to_owned()];
+        let ours = ours.iter().map(PathBuf::as_path).chain(self.stand_in_for_limactl());
+        let ours: Vec<String> = ours.map(|folder| folder.display().to_string()).collect();
+        self.set("PATH", format!("{}:{usual}", ours.join(":")));
         file
     }
 

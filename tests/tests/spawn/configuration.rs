@@ -4,9 +4,9 @@
 use serde_json::Value;
 use workmux_tests::{Sandbox, World, require_engine};
 
-use super::scene::{OBEDIENT, Puppet, Witness, json, on_both, record, scene_with, tree};
+use super::scene::{OBEDIENT, Puppet, Witness, json, on_each, record, scene_with, tree};
 
-on_both!(p26_what_is_edited_during_a_run_changes_nothing, p32_no_generation_has_more_than_the_one_before);
+on_each!(p26_what_is_edited_during_a_run_changes_nothing, p32_no_generation_has_more_than_the_one_before);
 
 fn frozen(world: &World, handle: &str) -> Value {
     json(world, record(world, handle).join("config.json"))

@@ -6,9 +6,9 @@ use std::fs;
 use serde_json::{Value, json};
 use workmux_tests::{Sandbox, Snapshot, World, require_engine, wait_for};
 
-use super::scene::{Puppet, Witness, branches, code, journal, json, on_both, record, scene, subjects, traces, tree};
+use super::scene::{Puppet, Witness, branches, code, journal, json, on_each, record, scene, subjects, traces, tree};
 
-on_both!(p33_a_run_names_its_descendants_and_nobody_else, p34_a_merge_overwrites_nothing_that_is_not_committed);
+on_each!(p33_a_run_names_its_descendants_and_nobody_else, p34_a_merge_overwrites_nothing_that_is_not_committed);
 
 /// What can be asked about one agent.
 fn about(name: &str) -> [Value; 5] {

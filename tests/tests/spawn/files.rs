@@ -2,9 +2,9 @@
 
 use workmux_tests::{Sandbox, Snapshot, World, require_engine};
 
-use super::scene::{OBEDIENT, Puppet, Witness, guest, on_both, scene_with, tree};
+use super::scene::{OBEDIENT, Puppet, Witness, guest, on_each, scene_with, tree};
 
-on_both!(p9_no_link_of_a_guests_branch_leads_the_host_out);
+on_each!(p9_no_link_of_a_guests_branch_leads_the_host_out);
 
 /// A trap on the guest's branch, what it does to a spawn, and the configuration it is laid for.
 const TRAPS: [(&str, bool); 6] = [

@@ -6,9 +6,9 @@ use std::path::Path;
 
 use workmux_tests::{Sandbox, World};
 
-use super::scene::{Puppet, Witness, on_both, scene};
+use super::scene::{Puppet, Witness, on_each, scene};
 
-on_both!(p19_nothing_runs_on_what_a_guest_made);
+on_each!(p19_nothing_runs_on_what_a_guest_made);
 
 const HOOKS: [&str; 16] = [
     "post-checkout",

@@ -7,9 +7,9 @@ use std::path::PathBuf;
 
 use workmux_tests::{Run, Sandbox, World, require_engine, told, wait_until};
 
-use super::scene::{OBEDIENT, Puppet, Witness, branches, on_both, scene, scene_with, subjects, tree};
+use super::scene::{OBEDIENT, Puppet, Witness, branches, on_each, scene, scene_with, subjects, tree};
 
-on_both!(p11_no_merge_is_led_out, p11_no_worktree_is_made_where_a_guest_writes, p9_no_removal_is_led_out);
+on_each!(p11_no_merge_is_led_out, p11_no_worktree_is_made_where_a_guest_writes, p9_no_removal_is_led_out);
 
 /// A program of the user's that pauses until the test lets it go on, and what it says when it does.
 struct Pausing {

@@ -4,11 +4,11 @@ use serde_json::{Value, json};
 use workmux_tests::{Sandbox, require_engine};
 
 use super::scene::{
-    PUPPET, Puppet, Witness, answers, branches, code, guest, json, on_both, record, records, requests, scene, traces,
+    PUPPET, Puppet, Witness, answers, branches, code, guest, json, on_each, record, records, requests, scene, traces,
     tree,
 };
 
-on_both!(p40_agents_start_agents_three_levels_deep_and_no_deeper);
+on_each!(p40_agents_start_agents_three_levels_deep_and_no_deeper);
 
 fn spawn(name: &str) -> Value {
     json!({"type": "SpawnAgent", "prompt": "read line", "branch_name": name, "background": true})

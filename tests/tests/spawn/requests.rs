@@ -5,13 +5,13 @@ use serde_json::{Value, json};
 use workmux_tests::{Sandbox, on_every_sandbox, over_tcp, quoted, require_engine};
 
 use super::scene::{
-    Witness, answers, branches, code, guest, journal, on_both, record, requests, scene, scene_with, subjects, traces,
+    Witness, answers, branches, code, guest, journal, on_each, record, requests, scene, scene_with, subjects, traces,
     tree,
 };
 
 on_every_sandbox!(an_agent_has_another_one_work_talks_to_it_and_merges_it);
 over_tcp!(an_agent_has_another_one_work_talks_to_it_and_merges_it);
-on_both!(p35_other_flags_and_fields_are_refused_by_name, p5_prompts_arrive_byte_for_byte);
+on_each!(p35_other_flags_and_fields_are_refused_by_name, p5_prompts_arrive_byte_for_byte);
 
 fn an_agent_has_another_one_work_talks_to_it_and_merges_it(on: Sandbox) {
     let world = scene(on);

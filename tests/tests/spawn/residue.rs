@@ -4,10 +4,10 @@ use serde_json::json;
 use workmux_tests::{Sandbox, World, dial, require_engine};
 
 use super::scene::{
-    OBEDIENT, Witness, answers, branches, code, guest, on_both, records, requests, scene, scene_with, traces,
+    OBEDIENT, Witness, answers, branches, code, guest, on_each, records, requests, scene, scene_with, traces,
 };
 
-on_both!(p39_one_request_on_two_connections_makes_one_child);
+on_each!(p39_one_request_on_two_connections_makes_one_child);
 
 /// A step of a spawn, and how it comes to fail: by the user's configuration, by what the guest has committed before, or by
 /// what happens to the host meanwhile.

@@ -9,9 +9,9 @@ use std::sync::mpsc;
 use serde_json::Value;
 use workmux_tests::{Finished, PATIENCE, Run, Sandbox, World, dial, wait_for, wait_until};
 
-/// One test on bubblewrap and one on docker, for functions that take a kind of sandbox: what is decided on the host is
-/// the same for every engine.
-macro_rules! on_both {
+/// One test on bubblewrap, one on docker and one on Lima, for functions that take a kind of sandbox: what is decided on
+/// the host is the same for every engine.
+macro_rules! on_each {
     ($($name:ident),+ $(,)?) => {$(
         mod $name {
             #[test]
@@ -27,10 +27,17 @@ macro_rules! on_both {
                     super::$name(workmux_tests::Sandbox::Docker);
                 }
             }
+
+            #[test]
+            fn lima() {
+                if workmux_tests::Sandbox::Lima.is_ready() {
+                    super::$name(workmux_tests::Sandbox::Lima);
+                }
+            }
         }
     )+};
 }
-pub(crate) use on_both;
+pub(crate) use on_each;
 
 /// What follows the sandbox in the user's configuration: an agent that runs its prompt.
 pub(crate) const OBEDIENT: &str = "agent: \"sh -c 'eval \\\"$2\\\"' run\"\n";
