@@ -51,6 +51,9 @@ pub struct InstanceRequest {
     pub name: String,
     /// Delete it even where it runs.
     pub force: bool,
+    /// The user was told that it is [`InstanceInfo::unrecorded`], and means it all the same. Without this, one that is
+    /// not recorded is [`ErrorKind::NotFound`](crate::ErrorKind::NotFound): it came in the place of another.
+    pub unrecorded: bool,
 }
 
 /// Capability: instances that outlive a run.

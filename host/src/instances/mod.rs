@@ -125,7 +125,12 @@ impl Everything {
     }
 
     fn request(&self, one: &One, force: bool) -> InstanceRequest {
-        InstanceRequest { settings: self.backends[one.backend].1.clone(), name: one.info.name.clone(), force }
+        InstanceRequest {
+            settings: self.backends[one.backend].1.clone(),
+            name: one.info.name.clone(),
+            force,
+            unrecorded: one.info.unrecorded,
+        }
     }
 }
 

@@ -102,6 +102,13 @@ impl Files {
         }
     }
 
+    /// Takes away what belonged to runs of which none can be alive: their machine does not run.
+    pub(crate) fn end_all(&self) {
+        for entry in fs::read_dir(self.root.join("runs")).into_iter().flatten().flatten() {
+            let _next_time = fs::remove_dir_all(entry.path());
+        }
+    }
+
     /// Takes away what belonged to one run.
     pub(crate) fn end(&self, run: &str) -> Result<()> {
         let plain = !run.is_empty() && run.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');

@@ -34,7 +34,8 @@ impl Instances for Lima {
     async fn stop(&self, cx: &Context, request: InstanceRequest) -> Result<()> {
         let kept = Kept::of(cx.state_dir(), named(&request.name)?);
         let _held = kept.hold(cx).await?;
-        let found = machine::settled(cx, &kept.name).await?.ok_or_else(|| unknown(&kept.name))?;
+        let found = machine::settled(cx, &kept.name).await?;
+        let found = found.filter(|found| meant(found, &kept, &request)).ok_or_else(|| unknown(&kept.name))?;
         machine::stop(cx, &found).await
     }
 
@@ -42,6 +43,9 @@ impl Instances for Lima {
         let kept = Kept::of(cx.state_dir(), named(&request.name)?);
         let held = kept.hold(cx).await?;
         let Some(found) = machine::settled(cx, &kept.name).await? else { return kept.forget(held) };
+        if !meant(&found, &kept, &request) {
+            return Err(unknown(&kept.name));
+        }
         let running = found.status == Status::Running;
         if running && !request.force {
             return Err(Error::new(ErrorKind::Conflict, format!("'{}' runs", kept.name)).hint("stop it first"));
@@ -57,6 +61,11 @@ impl Instances for Lima {
             Some(_) => Err(limactl::failure("delete", &output)),
         }
     }
+}
+
+/// Whether it is the machine that the user was shown, or at least one of its kind.
+fn meant(found: &Listed, kept: &Kept, request: &InstanceRequest) -> bool {
+    request.unrecorded || machine::is_ours(found, kept)
 }
 
 /// A name that cannot be mistaken for an option, or for a path.

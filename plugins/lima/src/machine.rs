@@ -175,6 +175,8 @@ async fn configure(cx: &Context, wanted: &Wanted<'_>, found: &Listed) -> Result<
 /// Starts it, and looks whether it is there: a start that fails may leave a machine that works, and the other way round.
 async fn started(cx: &Context, kept: &Kept, wanted: &Wanted<'_>, _held: &Held) -> Result<Record> {
     let name = kept.name.as_str();
+    // What runs that wait for this start were given, they are given again.
+    kept.files().end_all();
     let what = format!("starting machine '{name}'");
     let output = limactl::watch(cx, &what, &["start", "--tty=false", START_FLAG, name], START).await?;
     match settled(cx, name).await? {

@@ -53,7 +53,11 @@ pub(crate) async fn ask(cx: &Context, machine: &Listed, host: &str, places: &[Pl
             deadline_ms: u64::try_from(DEADLINE.as_millis()).unwrap_or(u64::MAX),
             ..Tool::default()
         })
-        .await?;
+        .await
+        .map_err(|e| match e.kind {
+            ErrorKind::Timeout => silent(&machine.name).cause(e.message),
+            _ => e,
+        })?;
     read(&machine.name, &output)
 }
 
@@ -85,11 +89,15 @@ fn read(name: &str, output: &ToolOutput) -> Result<Told> {
     if plain && (ready || told.booting || told.unmounted) {
         return Ok(told);
     }
-    let mut error = Error::new(ErrorKind::ToolFailed, format!("the machine '{name}' does not answer over ssh"))
-        .hint(format!("try it by hand: limactl shell {name}; or start it again: workmux sandbox stop {name}"));
+    let mut error = silent(name);
     let said = output.stderr.lines().rev().find(|line| !line.trim().is_empty());
     error.causes.extend(said.map(str::to_owned));
     Err(error)
+}
+
+fn silent(name: &str) -> Error {
+    Error::new(ErrorKind::ToolFailed, format!("the machine '{name}' does not answer over ssh"))
+        .hint(format!("try it by hand: limactl shell {name}; or start it again: workmux sandbox stop {name}"))
 }
 
 #[cfg(test)]

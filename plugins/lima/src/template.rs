@@ -81,6 +81,10 @@ impl Template<'_> {
                 json!({ "mode": if script.root { "system" } else { "user" }, "script": script.text })
             }).collect::<Vec<_>>(),
         });
+        if self.image.is_none() && !machine.macos {
+            // The kernel of that image cannot.
+            value["mountTypesUnsupported"] = json!(["9p"]);
+        }
         if machine.macos && machine.arm {
             value["vmOpts"] = json!({ "vz": { "rosetta": { "enabled": true, "binfmt": true } } });
         }

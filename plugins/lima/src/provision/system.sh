@@ -2,12 +2,9 @@
 # What every sandbox needs of its machine. Lima runs this as root at each start; packages are installed once.
 set -eu
 state=/var/lib/workmux
-mkdir -p "$state" /run/workmux
+mkdir -p "$state"
 trap 'test $? = 0 || echo "the script that prepares the machine failed" >"$state/failed"' EXIT
 rm -f "$state/failed"
-
-# Where the host's own things are mounted in each sandbox. Each has its own, in memory.
-chown "$(id -u "${LIMA_CIDATA_USER:-$(id -un)}")" /run/workmux
 
 # Sandboxes are namespaces that an ordinary user makes; some distributions forbid that.
 for switch in apparmor_restrict_unprivileged_userns apparmor_restrict_unprivileged_unconfined; do
