@@ -127,9 +127,12 @@ impl Instances for Hostile {
         Ok(())
     }
 
-    async fn delete(&self, cx: &Context, _request: InstanceRequest) -> Result<()> {
+    async fn delete(&self, cx: &Context, request: InstanceRequest) -> Result<()> {
         commit_async(cx, "delete").await;
-        Ok(())
+        match request.unrecorded == (request.name != "known") {
+            true => Ok(()),
+            false => Err(Error::new(ErrorKind::NotFound, "it came in the place of another")),
+        }
     }
 }
 
