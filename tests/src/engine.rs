@@ -46,7 +46,7 @@ fn probe(name: &str) -> Option<String> {
     if name == "release" {
         return given().release.is_none().then(|| "only CI makes a release build for its tests".into());
     }
-    if name == "limactl" && given().limactl.as_ref().is_none_or(|path| !path.is_file()) {
+    if ["lima", "limactl"].contains(&name) && given().limactl.as_ref().is_none_or(|path| !path.is_file()) {
         return Some("cargo xtask test did not hand over the stand-in".into());
     }
     if let Some(described) = crate::sandbox::described(name) {
@@ -59,7 +59,7 @@ fn probe(name: &str) -> Option<String> {
         "bubblewrap" => {
             &[&["bwrap", "--unshare-user", "--unshare-pid", "--ro-bind", "/", "/", "true"], &["pasta", "--version"]]
         }
-        "limactl" => &[
+        "lima" | "limactl" => &[
             &["bwrap", "--unshare-user", "--unshare-pid", "--ro-bind", "/", "/", "true"],
             &["ssh", "-V"],
             &["sh", "-c", "command -v sshd"],

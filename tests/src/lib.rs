@@ -15,7 +15,7 @@
 //! `sandbox` are the kinds of sandbox, `given` is what `cargo xtask test` hands over, `engine` finds engines and keeps
 //! count, `run` runs programs, `pty` and `tmux` are terminals, `wait` waits, `waiting` is a guest that waits, `residue`
 //! looks for what runs left, `snapshot` sees what changed, `gits` are the versions of git here, `registry` gives out
-//! images, `claude` installs an agent and `model` talks to it, `stand_in` are agents that do what a test says, `dial` is a
+//! images, `machines` are Lima's, `claude` installs an agent and `model` talks to it, `stand_in` are agents that do what a test says, `dial` is a
 //! guest's plainest client. No test runs the product as root unless it asks to (`as_root`).
 
 #![forbid(unsafe_code)]
@@ -26,6 +26,7 @@ mod dial;
 mod engine;
 mod gits;
 mod given;
+mod machines;
 mod model;
 mod pty;
 mod registry;

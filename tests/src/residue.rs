@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::Pid;
 
+use crate::sandbox::Sandbox;
 use crate::wait::{PATIENCE, wait_for};
 use crate::world::World;
 
@@ -79,6 +80,9 @@ impl World {
             if name.starts_with("tmux") || process.pid == Pid::this() {
                 continue;
             }
+            if self.sandbox() == Sandbox::Lima && is_machine(&name, &process.words) {
+                continue;
+            }
             // The second name is what it has where it started itself.
             let ours = matches!(name.trim_end(), "workmux" | "exe") && process.file("environ").contains(home);
             if ours || process.words.contains(home) || process.file("mountinfo").contains(home) {
@@ -88,7 +92,13 @@ impl World {
         let left = inside(self.state().join("runs")).chain(self.git_directories());
         found.extend(left.map(|path| format!("file {}", path.display())));
         let sockets = self.program("find").arg(self.home()).args(["-type", "s", "!", "-name", "tmux"]).run();
-        found.extend(sockets.stdout.lines().map(|path| format!("socket {path}")));
+        let machines = self.lima_home();
+        let sockets = sockets.stdout.lines().filter(|path| !Path::new(path).starts_with(&machines));
+        found.extend(sockets.map(|path| format!("socket {path}")));
+        for machine in self.machines() {
+            let given = self.state().join("backends/lima/machines").join(machine).join("host/runs");
+            found.extend(inside(given).map(|path| format!("file {}", path.display())));
+        }
         if self.sandbox().is_container() {
             let list = self.engine(&["ps", "--all", "--quiet", "--no-trunc", "--filter", "label=workmux.managed=1"]);
             for id in list.stdout.split_whitespace() {
@@ -118,7 +128,9 @@ impl World {
     /// When there is none.
     pub fn first_process(&self) -> Process {
         let home = self.home().to_str().expect("UTF-8");
-        let inside = |p: &Process| p.words.contains("workmux init") && p.file("mountinfo").contains(home);
+        // What lays a sandbox out in a machine names it too.
+        let first = |p: &Process| p.words.contains("workmux init") && !p.words.contains("workmux unshare");
+        let inside = |p: &Process| first(p) && p.file("mountinfo").contains(home);
         wait_for("a first process", || processes().into_iter().find(inside))
     }
 
@@ -145,6 +157,17 @@ impl World {
             });
         }));
         assert!(clean.is_ok(), "left behind after {} s: {left:#?}", PATIENCE.as_secs());
+    }
+}
+
+/// Whether a process belongs to a machine, which outlives runs, and not to a sandbox in it.
+fn is_machine(name: &str, words: &str) -> bool {
+    match name.trim_end() {
+        "limactl" | "bwrap" | "sshd" | "sshd-session" => true,
+        "bash" => words.contains("fake-boot"),
+        // The connection that all commands share; a command's own client says what it runs.
+        "ssh" => !words.contains("unshare"),
+        _ => false,
     }
 }
 

@@ -332,7 +332,7 @@ impl std::fmt::Display for Finished {
 }
 
 /// Root's own search path may lead through folders that the ordinary user cannot enter.
-fn search_path() -> OsString {
+pub(crate) fn search_path() -> OsString {
     let standard = || "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin".into();
     if given().user.borrowed { standard() } else { std::env::var_os("PATH").unwrap_or_else(standard) }
 }

@@ -24,6 +24,8 @@ pub enum Sandbox {
     Podman,
     /// Containers of an ordinary user's podman.
     PodmanRootless,
+    /// Machines of the stand-in for Lima.
+    Lima,
 }
 
 /// What `cargo xtask test` says of an engine.
@@ -56,6 +58,7 @@ impl Sandbox {
             Self::DockerTcp => "docker-tcp",
             Self::Podman => "podman",
             Self::PodmanRootless => "podman-rootless",
+            Self::Lima => "lima",
         }
     }
 
@@ -66,7 +69,7 @@ impl Sandbox {
 
     /// Whether its sandboxes are containers.
     pub fn is_container(self) -> bool {
-        self != Self::Bubblewrap
+        !matches!(self, Self::Bubblewrap | Self::Lima)
     }
 
     pub(crate) fn described(self) -> Option<&'static Described> {
@@ -84,6 +87,13 @@ impl Sandbox {
         let image = image.map(|image| format!("image: '{image}', ")).unwrap_or_default();
         let comma = |text: &str| if text.is_empty() { String::new() } else { format!(", {text}") };
         match self.described() {
+            // Nobody in the stand-in is root, so that nothing could be installed. Its sandboxes are reached over the network.
+            None if self == Self::Lima => format!(
+                "sandbox: {{ backend: lima, {image}lima: {{ skip_default_provision: true, \
+                 accept_reduced_git_metadata_isolation: true{} }}{} }}\n",
+                comma(table),
+                comma(&more.replace("policy: deny", "policy: allow"))
+            ),
             None => {
                 let table = if table.is_empty() { String::new() } else { format!(", bubblewrap: {{ {table} }}") };
                 format!("sandbox: {{ backend: bubblewrap{}{table} }}\n", comma(more))
@@ -110,10 +120,21 @@ impl Sandbox {
     }
 }
 
-/// One test for each kind of sandbox: `NAME::bubblewrap`, `NAME::docker`, `NAME::podman` and `NAME::podman_rootless`, for
-/// functions that take a [`Sandbox`](crate::Sandbox).
+/// One test for each kind of sandbox: `NAME::bubblewrap`, `NAME::docker`, `NAME::podman`, `NAME::podman_rootless` and
+/// `NAME::lima`, for functions that take a [`Sandbox`](crate::Sandbox).
 #[macro_export]
 macro_rules! on_every_sandbox {
+    ($($name:ident),+ $(,)?) => {
+        $crate::__on!(
+            $($name),+:
+            bubblewrap Bubblewrap, docker Docker, podman Podman, podman_rootless PodmanRootless, lima Lima
+        );
+    };
+}
+
+/// The same without Lima, for what its sandboxes cannot have.
+#[macro_export]
+macro_rules! on_every_sandbox_but_lima {
     ($($name:ident),+ $(,)?) => {
         $crate::__on!($($name),+: bubblewrap Bubblewrap, docker Docker, podman Podman, podman_rootless PodmanRootless);
     };

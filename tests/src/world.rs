@@ -10,13 +10,16 @@ use tempfile::TempDir;
 
 use crate::gits::Git;
 use crate::given::{Given, given};
+use crate::machines::Machines;
 use crate::pty::Pty;
-use crate::run::{Finished, Run};
+use crate::run::{Finished, Run, search_path};
 use crate::sandbox::Sandbox;
 use crate::tmux::Tmux;
 
 /// One user's world. Paths are short: sockets lie in it.
 pub struct World {
+    /// They end before their files go.
+    machines: Option<Machines>,
     home: TempDir,
     git: Option<Git>,
     sandbox: Sandbox,
@@ -95,7 +98,9 @@ impl World {
 
     fn empty(sandbox: Sandbox) -> Self {
         let home = tempfile::Builder::new().prefix("w").rand_bytes(5).tempdir_in(&given().worlds);
-        let world = Self { home: home.expect("a home can be made"), git: None, sandbox, variables: Vec::new() };
+        let home = home.expect("a home can be made");
+        let machines = (sandbox == Sandbox::Lima).then(|| Machines::of(home.path()));
+        let world = Self { machines, home, git: None, sandbox, variables: Vec::new() };
         world.own(world.home());
         for name in ["run", "run/user", ".config", ".config/workmux", "tmp"] {
             world.folder(&world.home().join(name));
@@ -148,6 +153,15 @@ impl World {
     /// Writes the user's configuration that chooses this world's kind of sandbox, with further keys of `sandbox`.
     pub fn configure(&self, more: &str) {
         self.user_config(&self.sandbox.configuration(more, ""));
+        self.warm_up();
+    }
+
+    /// Where sandboxes are in a machine, makes and starts it, with all that it tells of that: what a test looks at is a
+    /// run.
+    fn warm_up(&self) {
+        if self.machines.is_some() && self.main().is_dir() {
+            let _what_is_wrong_on_purpose = self.shell(&["true"]).run();
+        }
     }
 
     /// Writes the user's configuration that chooses this world's kind of sandbox, with this image or with the backend's
@@ -160,6 +174,7 @@ impl World {
     /// [`Self::configure`], with further keys of the backend's own table.
     pub fn configure_table(&self, table: &str) {
         self.user_config(&self.sandbox.configuration("", table));
+        self.warm_up();
     }
 
     /// Writes the user's configuration.
@@ -207,7 +222,11 @@ impl World {
     pub fn program(&self, program: impl AsRef<std::ffi::OsStr>) -> Run {
         let dir = if self.main().is_dir() { self.main() } else { self.home().to_owned() };
         let run = Run::new(program).dir(dir).env("HOME", self.home());
-        let run = if let Some(git) = self.git { run.env("PATH", git.search_path) } else { run };
+        let path = self.git.map_or_else(search_path, |git| git.search_path.into());
+        let run = match &self.machines {
+            Some(_) => run.env("PATH", Machines::search_path(&path)).env("LIMA_HOME", self.lima_home()),
+            None => run.env("PATH", path),
+        };
         let run = run.env("XDG_RUNTIME_DIR", self.home().join("run/user")).env("TMPDIR", self.home().join("tmp"));
         let run = match self.sandbox.described() {
             Some(engine) if engine.root => run.envs(&engine.env).as_root(),

@@ -33,10 +33,10 @@ pub(crate) fn all() -> Vec<(Git, Kind)> {
     gits().into_iter().flat_map(|git| [(git, Kind::Linked), (git, Kind::Main)]).collect()
 }
 
-/// [`all`]; in a container, where the guest's git is the image's and starting takes its time, one kind of checkout: every
+/// [`all`]; in a container or machine, where starting takes its time, with one git and few kinds of checkout: every
 /// kind is there for some engine.
 pub(crate) fn all_on(sandbox: Sandbox) -> Vec<(Git, Kind)> {
-    if sandbox.is_container() { some_on(sandbox) } else { all() }
+    if sandbox == Sandbox::Bubblewrap { all() } else { some_on(sandbox) }
 }
 
 /// [`some`]; in a container as in [`all_on`].
@@ -46,6 +46,7 @@ pub(crate) fn some_on(sandbox: Sandbox) -> Vec<(Git, Kind)> {
         Sandbox::Bubblewrap => some(),
         Sandbox::Docker | Sandbox::DockerTcp | Sandbox::PodmanRootless => vec![(first, Kind::Linked)],
         Sandbox::Podman => vec![(first, Kind::Main)],
+        Sandbox::Lima => vec![(first, Kind::Linked), (first, Kind::Main)],
     }
 }
 
