@@ -61,6 +61,13 @@ impl World {
         names
     }
 
+    /// Stops all machines, so that the next start brings what a changed configuration asks for; elsewhere nothing.
+    pub fn stop_machines(&self) {
+        for name in self.machines() {
+            self.limactl(&["stop", "--force", &name]).ok();
+        }
+    }
+
     /// The stand-in for `limactl`, as a user types it.
     pub fn limactl(&self, words: &[&str]) -> Finished {
         self.program("limactl").args(words).dir("/").run()

@@ -138,13 +138,15 @@ fn p44_the_token_is_nowhere_but_in_its_guest(on: Sandbox) {
     let guest = if on == Sandbox::Bubblewrap { workmux_tests::family(waiting.pid()) } else { processes() };
     let home = format!("GIT_CONFIG_VALUE_0={}", dir.display());
     let environ = |pid: nix::unistd::Pid| std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-    let token = guest.iter().find_map(|process| {
-        let environ = String::from_utf8_lossy(&environ(process.pid)).into_owned();
-        let pairs = || environ.split('\0');
-        pairs().find(|pair| *pair == home)?;
-        pairs().find_map(|pair| pair.strip_prefix("WM_RPC_TOKEN=").map(str::to_owned))
-    });
-    let token = token.expect("the guest has a token");
+    let variable = |name: &str| {
+        guest.iter().find_map(|process| {
+            let environ = String::from_utf8_lossy(&environ(process.pid)).into_owned();
+            let pairs = || environ.split('\0');
+            pairs().find(|pair| *pair == home)?;
+            pairs().find_map(|pair| pair.strip_prefix(name)?.strip_prefix('=').map(str::to_owned))
+        })
+    };
+    let token = variable("WM_RPC_TOKEN").expect("the guest has a token");
     assert_eq!(token.len(), 64);
     assert!(!second.stdout.contains(&token), "{second}");
     assert!(!second.stdout.starts_with(&token[..8]));
@@ -161,18 +163,28 @@ fn p44_the_token_is_nowhere_but_in_its_guest(on: Sandbox) {
     };
     everywhere();
     // A token that is refused does not end up in the log either.
-    let socket = std::fs::read_dir(world.state().join("runs")).unwrap().flatten();
-    let socket = socket.map(|run| run.path().join("sock/rpc")).find(|path| path.exists()).expect("a socket");
-    let mut stream = std::os::unix::net::UnixStream::connect(&socket).expect("its own user may connect");
-    use std::io::{Read, Write};
-    writeln!(stream, "{{\"token\":\"{}\"}}", token.chars().rev().collect::<String>()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
+    let line = format!("{{\"token\":\"{}\"}}\n", token.chars().rev().collect::<String>());
+    let answer = if on == Sandbox::Lima {
+        let port: u16 = variable("WM_RPC_PORT").expect("the guest has a port").parse().unwrap();
+        asked(std::net::TcpStream::connect(("127.0.0.1", port)).expect("everybody may knock"), &line)
+    } else {
+        let socket = std::fs::read_dir(world.state().join("runs")).unwrap().flatten();
+        let socket = socket.map(|run| run.path().join("sock/rpc")).find(|path| path.exists()).expect("a socket");
+        asked(std::os::unix::net::UnixStream::connect(&socket).expect("its own user may connect"), &line)
+    };
     assert!(answer.contains("Invalid token") && !answer.contains(&token[..16]), "{answer}");
     let finished = waiting.go_on().wait().ok();
     assert!(!finished.stderr.contains(&token));
     wait_until("nothing to be left", || world.residue().is_empty());
     everywhere();
+}
+
+/// All that is said to this line.
+fn asked(mut stream: impl std::io::Read + std::io::Write, line: &str) -> String {
+    stream.write_all(line.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
 }
 
 /// What a guest of an earlier run can have left in its checkout for the host to find: programs under the names that a

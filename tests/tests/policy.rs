@@ -9,10 +9,12 @@ use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
-use workmux_tests::{Finished, Run, Sandbox, Snapshot, World, on_every_sandbox, require_engine};
+use workmux_tests::{
+    Finished, Run, Sandbox, Snapshot, World, on_every_sandbox, on_every_sandbox_but_lima, require_engine,
+};
 
+on_every_sandbox_but_lima!(p65_no_network_means_none);
 on_every_sandbox!(
-    p65_no_network_means_none,
     p67_hostile_paths_are_mounted_as_they_are_or_refused,
     p68_mounts_of_what_controls_the_host_are_refused_also_through_links,
     p69_variables_pass_only_where_they_are_named
@@ -218,9 +220,9 @@ fn p67_hostile_paths_are_mounted_as_they_are_or_refused(on: Sandbox) {
         "#x",
         "a\u{202e}b",
     ];
-    // Containers take their time: there several stand together.
+    // Containers and machines take their time: there several stand together.
     let together = ["a b", "a,b'c\"d:e=f", "ä日本\u{202e}", "a\\b;c$(x)`y`&z", "--bind", "a\tb%s{pid}~*#"];
-    let names: &[&str] = if on.is_container() { &together } else { &names };
+    let names: &[&str] = if on == Sandbox::Bubblewrap { &names } else { &together };
     for name in names.iter().copied() {
         let world = World::bare(on);
         let root = world.home().join(name);
@@ -234,6 +236,7 @@ fn p67_hostile_paths_are_mounted_as_they_are_or_refused(on: Sandbox) {
         let mount = serde_json::json!([{ "host_path": extra, "guest_path": target, "writable": true }]);
         world.configure(&format!("enabled: true, network: {{ policy: deny }}, extra_mounts: {mount}"));
         for checkout in [&repository, &root.join("w")] {
+            world.stop_machines();
             // What is mounted is told by what can be read and written there, byte for byte.
             let script = "pwd; cat f; echo guest > made; git add made; git commit -qm \"$1\"; cat \"$2/file\"; echo guest > \"$2/made\"; git rev-parse --show-toplevel";
             let words = ["sandbox", "shell", "--", "sh", "-ec", script, "sh", name, target.to_str().unwrap()];
@@ -342,12 +345,14 @@ fn p68_mounts_of_what_controls_the_host_are_refused_also_through_links(on: Sandb
         "/run/workmux".into(),
         "/".into(),
         // An image's own programs are the user's to replace.
-        if on.is_container() { "/sys".into() } else { "/usr".into() },
+        if on == Sandbox::Bubblewrap { "/usr".into() } else { "/sys".into() },
     ] {
         assert!(refused(&world, &home.join("harmless"), &over, true).is_ok(), "{}", over.display());
     }
     // The test is able to fail.
+    world.stop_machines();
     assert!(refused(&world, &home.join("harmless"), target, true).is_err());
+    world.stop_machines();
     let mount = serde_json::json!([{ "host_path": git, "guest_path": target, "writable": true }]);
     world.configure(&format!("enabled: true, network: {{ policy: deny }}, extra_mounts: {mount}"));
     guest(&world, "touch /opt/x/hooks/planted").mutant("p68_guard").run().ok();

@@ -3,10 +3,14 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use nix::sys::signal::Signal;
-use workmux_tests::{Sandbox, World, family, on_every_sandbox, over_tcp, pausing, require_engine, told, wait_until};
+use workmux_tests::{
+    Sandbox, World, family, on_every_sandbox, on_every_sandbox_but_lima, over_tcp, pausing, require_engine, told,
+    wait_until,
+};
 
-on_every_sandbox!(
-    an_agent_and_a_shell_work_in_one_worktree_at_once,
+on_every_sandbox!(an_agent_and_a_shell_work_in_one_worktree_at_once);
+// A machine is entered anew by each shell.
+on_every_sandbox_but_lima!(
     a_joining_command_is_like_the_first,
     a_joining_command_has_a_terminal_if_its_user_has_one,
     p57_a_joining_command_ends_with_its_own_supervisor_and_alone,

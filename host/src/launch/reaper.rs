@@ -20,18 +20,28 @@ pub(super) struct Reaping(JoinHandle<()>);
 pub(super) fn begin(surroundings: &Surroundings) -> Reaping {
     let state = surroundings.state.clone();
     Reaping(tokio::spawn(async move {
-        let found = tokio::task::spawn_blocking({
-            let state = state.clone();
-            move || {
-                runs::end_guests(&state);
-                runs::orphans(&state)
-            }
-        });
-        for orphan in found.await.unwrap_or_default() {
-            reap(orphan).await;
-        }
+        orphans(&state).await;
         git(state).await;
     }))
+}
+
+/// Ends guests that only their backends reach, before anybody takes up what they worked on: what such a guest still did
+/// would be lost. Almost always there is none.
+pub(super) async fn distant_guests(surroundings: &Surroundings) {
+    if runs::has_distant_guests(&surroundings.state) {
+        orphans(&surroundings.state).await;
+    }
+}
+
+async fn orphans(state: &Path) {
+    let state = state.to_owned();
+    let found = tokio::task::spawn_blocking(move || {
+        runs::end_guests(&state);
+        runs::orphans(&state)
+    });
+    for orphan in found.await.unwrap_or_default() {
+        reap(orphan).await;
+    }
 }
 
 impl Reaping {

@@ -100,6 +100,7 @@ async fn begin_and_end(
     let command = agent::command(wish, &config, surroundings);
     let about = failed::About { image: config.sandbox.image.clone(), agent: command.row.name };
 
+    signals.unless_interrupted(reaper::distant_guests(surroundings)).await.map_err(Report::new)?;
     // The boundary is the longest step and needs nothing of the backend: it is made beside the rest.
     let run_id = runs::new_id().wrap_err("cannot make a run id")?;
     let entering = if mounted { Some(enter(&place.repository, &surroundings.state, &run_id)) } else { None };

@@ -18,7 +18,7 @@ use workmux_plugin_api::{Instance, Purpose, Route};
 
 pub use checkout_lock::CheckoutLock;
 pub use process::{ProcessIdentity, alive};
-pub use reap::{Orphan, end_guests, orphans};
+pub use reap::{Orphan, end_guests, has_distant_guests, orphans};
 
 /// The record's file in a run's directory.
 const RECORD: &str = "record.json";

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use workmux_plugin_api::Route;
 
 use super::{Record, alive, directories, read, remove};
 
@@ -55,6 +56,13 @@ pub fn end_guests(state: &Path) {
             std::thread::sleep(Duration::from_millis(2));
         }
     }
+}
+
+/// Whether a killed supervisor may have left a guest that is no process of this machine, so that only its backend can
+/// tell that it has ended.
+pub fn has_distant_guests(state: &Path) -> bool {
+    let distant = |r: &Record| r.instance.is_some() && r.first_process.is_none() && r.route != Route::Sockets;
+    directories(state).into_iter().filter_map(|dir| read(&dir)).any(|r| distant(&r) && !alive(&r.supervisor))
 }
 
 fn claim(directory: PathBuf) -> Option<Orphan> {

@@ -3,9 +3,7 @@
 //! It goes through the machine's read-only export, so that nothing is sent over `ssh`, and is put in its place as one step:
 //! a program that runs cannot be overwritten.
 
-use std::time::Duration;
-
-use workmux_plugin_api::{Context, Error, ErrorKind, Install, InstallRequest, Installed, Result, Tool, async_trait};
+use workmux_plugin_api::{Context, Error, ErrorKind, Install, InstallRequest, Installed, Result, async_trait};
 
 use crate::exports::Export;
 use crate::files::Files;
@@ -13,7 +11,6 @@ use crate::limactl::{self, Listed, Status};
 use crate::record::Kept;
 use crate::{Lima, machine, name, ssh};
 
-const DEADLINE: Duration = Duration::from_secs(60);
 /// Into the homes of the machine's user and of its sandboxes. `$1` is the program.
 const SCRIPT: &str = r#"set -eu
 for home in "$HOME" "$HOME/.workmux/home"; do
@@ -49,16 +46,7 @@ async fn into(cx: &Context, kept: &Kept, found: &Listed, request: &InstallReques
     files.put(&program)?;
     let host = Export { location: files.root().to_owned(), writable: false }.mount_point();
     let words = ["sh".to_owned(), "-s".into(), "--".into(), host.join(&program.name).to_string_lossy().into_owned()];
-    let way = ssh::Way::of(&found.dir);
-    let args = ssh::arguments(&found.ssh_config, &found.name, way, false, &ssh::quoted(&words));
-    let tool = Tool {
-        program: ssh::program(cx)?.to_owned(),
-        args: args.into_iter().map(Into::into).collect(),
-        input: SCRIPT.to_owned(),
-        deadline_ms: u64::try_from(DEADLINE.as_millis()).unwrap_or(u64::MAX),
-        ..Tool::default()
-    };
-    let output = cx.run(tool).await?;
+    let output = ssh::script(cx, &found.ssh_config, &found.dir, &found.name, &words, SCRIPT.to_owned()).await?;
     if output.code != Some(0) {
         let mut error = Error::new(ErrorKind::ToolFailed, format!("nothing could be installed in '{}'", found.name))
             .hint(format!("look at it: limactl shell {}", found.name));

@@ -62,7 +62,7 @@ impl Transport for Lima {
     }
 
     async fn release(&self, cx: &Context, request: ReleaseRequest) -> Result<()> {
-        sandbox::release(cx, &request.instance.state, &request.run)
+        sandbox::release(cx, &request).await
     }
 }
 

@@ -2,17 +2,14 @@
 //! `ready.sh` does it; what it says is a guest's word and read as such.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use workmux_plugin_api::{Context, Error, ErrorKind, Result, Tool, ToolOutput};
+use workmux_plugin_api::{Context, Error, ErrorKind, Result, ToolOutput};
 
 use crate::layout::Place;
 use crate::limactl::Listed;
 use crate::ssh;
 
 const SCRIPT: &str = include_str!("ready.sh");
-/// It does not wait for anything.
-const DEADLINE: Duration = Duration::from_secs(60);
 const MARK: &str = "workmux:";
 
 /// What the machine says of itself.
@@ -35,29 +32,7 @@ pub(crate) struct Told {
 pub(crate) async fn ask(cx: &Context, machine: &Listed, host: &str, places: &[Place]) -> Result<Told> {
     let mut words = vec!["sh", "-s", "--", host];
     words.extend(places.iter().flat_map(Place::words));
-    let program = ssh::program(cx)?;
-    let output = cx
-        .run(Tool {
-            program: program.to_owned(),
-            args: ssh::arguments(
-                &machine.ssh_config,
-                &machine.name,
-                ssh::Way::of(&machine.dir),
-                false,
-                &ssh::quoted(&words),
-            )
-            .into_iter()
-            .map(Into::into)
-            .collect(),
-            input: SCRIPT.to_owned(),
-            deadline_ms: u64::try_from(DEADLINE.as_millis()).unwrap_or(u64::MAX),
-            ..Tool::default()
-        })
-        .await
-        .map_err(|e| match e.kind {
-            ErrorKind::Timeout => silent(&machine.name).cause(e.message),
-            _ => e,
-        })?;
+    let output = ssh::script(cx, &machine.ssh_config, &machine.dir, &machine.name, &words, SCRIPT.to_owned()).await?;
     read(&machine.name, &output)
 }
 
@@ -89,15 +64,10 @@ fn read(name: &str, output: &ToolOutput) -> Result<Told> {
     if plain && (ready || told.booting || told.unmounted) {
         return Ok(told);
     }
-    let mut error = silent(name);
+    let mut error = ssh::silent(name);
     let said = output.stderr.lines().rev().find(|line| !line.trim().is_empty());
     error.causes.extend(said.map(str::to_owned));
     Err(error)
-}
-
-fn silent(name: &str) -> Error {
-    Error::new(ErrorKind::ToolFailed, format!("the machine '{name}' does not answer over ssh"))
-        .hint(format!("try it by hand: limactl shell {name}; or start it again: workmux sandbox stop {name}"))
 }
 
 #[cfg(test)]

@@ -4,12 +4,15 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use workmux_plugin_api::{Context, Error, GuestCommand, Instance, PrepareRequest, Remedy, Result, SandboxSpec, Word};
+use workmux_plugin_api::{
+    Context, Error, ErrorKind, GuestCommand, Instance, PrepareRequest, ReleaseRequest, Remedy, Result, SandboxSpec,
+    Word,
+};
 
 use crate::exports;
 use crate::layout::{self, Layout};
 use crate::machine::{self, Wanted};
-use crate::record::{Kept, Record};
+use crate::record::{self, Kept, Record};
 use crate::settings::{self, Table};
 use crate::{name, ssh};
 
@@ -186,10 +189,44 @@ fn instance(name: &str, record: &Record, layout: Layout, notes: Vec<String>) -> 
     })
 }
 
-/// Takes away what a run was given. Its machine stays.
-pub(crate) fn release(cx: &Context, state: &Value, run: &str) -> Result<()> {
-    let sandbox = Sandbox::from_state(state)?;
-    Kept::of(cx.state_dir(), &sandbox.machine).files().end(run)
+/// Takes away what a run was given. Its machine stays. What may still run of it is ended first, and gone when this answers.
+pub(crate) async fn release(cx: &Context, request: &ReleaseRequest) -> Result<()> {
+    let sandbox = Sandbox::from_state(&request.instance.state)?;
+    let files = Kept::of(cx.state_dir(), &sandbox.machine).files();
+    if !request.ended && !record::start(&sandbox.dir).is_empty() {
+        end(cx, &sandbox, &request.run).await?;
+    }
+    files.end(&request.run)
+}
+
+/// The first process of a sandbox ends everything in it, and then what laid it out ends. That names the run's directory
+/// on its command line; this script does not, so that it does not find itself.
+const END: &str = r#"
+for attempt in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+    found=
+    for file in $(grep -la "[r]uns/$run/" /proc/[0-9]*/cmdline 2>/dev/null); do
+        pid=${file#/proc/} pid=${pid%/cmdline} found=yes
+        first=$(cat "/proc/$pid/task/$pid/children" 2>/dev/null)
+        kill -KILL ${first:-$pid} 2>/dev/null
+    done
+    [ -n "$found" ] || exit 0
+    sleep 0.1
+done
+exit 1
+"#;
+
+async fn end(cx: &Context, sandbox: &Sandbox, run: &str) -> Result<()> {
+    let input = format!("run={}\n{END}", ssh::quoted(&[run]));
+    let output = ssh::script(cx, &sandbox.ssh_config, &sandbox.dir, &sandbox.machine, &["sh", "-s"], input).await?;
+    // Where the machine has stopped meanwhile, nothing runs in it.
+    if output.code == Some(0) || record::start(&sandbox.dir).is_empty() {
+        return Ok(());
+    }
+    let mut error =
+        Error::new(ErrorKind::ToolFailed, format!("what runs in the machine '{}' could not be ended", sandbox.machine))
+            .hint(format!("stop it: workmux sandbox stop {}", sandbox.machine));
+    error.causes.extend(output.stderr.lines().rev().find(|line| !line.trim().is_empty()).map(str::to_owned));
+    Err(error)
 }
 
 #[cfg(test)]

@@ -7,8 +7,9 @@
 
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Duration;
 
-use workmux_plugin_api::{Context, Result};
+use workmux_plugin_api::{Context, Error, ErrorKind, Result, Tool, ToolOutput};
 
 const SSH: &str = "ssh";
 /// Lima's shared connection, in the directory of the machine.
@@ -55,6 +56,38 @@ pub(crate) fn arguments(config: &Path, machine: &str, way: Way, terminal: bool, 
     all.push("--".to_owned());
     all.push(command.to_owned());
     all
+}
+
+/// What a script may take that waits for nothing.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Runs words in a machine to their end, with this text as their input.
+pub(crate) async fn script<T: AsRef<str>>(
+    cx: &Context,
+    config: &Path,
+    dir: &Path,
+    machine: &str,
+    words: &[T],
+    input: String,
+) -> Result<ToolOutput> {
+    let args = arguments(config, machine, Way::of(dir), false, &quoted(words));
+    let tool = Tool {
+        program: program(cx)?.to_owned(),
+        args: args.into_iter().map(Into::into).collect(),
+        input,
+        deadline_ms: u64::try_from(DEADLINE.as_millis()).unwrap_or(u64::MAX),
+        ..Tool::default()
+    };
+    cx.run(tool).await.map_err(|e| match e.kind {
+        ErrorKind::Timeout => silent(machine).cause(e.message),
+        _ => e,
+    })
+}
+
+/// A machine that runs and cannot be reached.
+pub(crate) fn silent(machine: &str) -> Error {
+    Error::new(ErrorKind::ToolFailed, format!("the machine '{machine}' does not answer over ssh"))
+        .hint(format!("try it by hand: limactl shell {machine}; or start it again: workmux sandbox stop {machine}"))
 }
 
 /// Words as a shell reads them back.

@@ -123,7 +123,8 @@ impl Case {
     pub(crate) fn home(&self) -> Snapshot {
         // An agent's own settings are shared with the user's, by design.
         let shared = [".claude", ".claude-sandbox.json"];
-        let ours = ["project", "project__worktrees", ".local", ".cache", "run", "tmp"];
+        // The last one: machines and their disks.
+        let ours = ["project", "project__worktrees", ".local", ".cache", "run", "tmp", "l"];
         Snapshot::without(self.world.home(), &[&shared[..], &ours].concat())
     }
 
