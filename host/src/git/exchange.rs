@@ -82,7 +82,7 @@ impl<'a> Exchange<'a> {
     /// Copies what is new among the guest's objects. Says which packs were no packs.
     pub(super) fn take_objects(&self, guest: &Path) -> Result<Vec<String>, GitError> {
         self.make()?;
-        let top = Beneath::open(guest).map_err(GitError::io("open", guest))?;
+        let top = Beneath::open_guest(guest).map_err(GitError::io("open", guest))?;
         let name = guest.join("objects");
         let Some(objects) = top.dir("objects").map_err(GitError::io("open", &name))? else { return Ok(Vec::new()) };
         // Loose before packs: what is packed in between is then in one of the two.

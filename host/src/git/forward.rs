@@ -24,7 +24,7 @@ pub(super) struct Forward<'a> {
 
 impl<'a> Forward<'a> {
     pub(super) fn open(guest: &Path, admin: &'a str, format: ObjectFormat) -> io::Result<Self> {
-        Ok(Self { top: Beneath::open(guest)?, admin, format })
+        Ok(Self { top: Beneath::open_guest(guest)?, admin, format })
     }
 
     /// Moves one ref. Says whether it did.

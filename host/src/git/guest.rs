@@ -65,7 +65,7 @@ pub(super) struct Known<'a> {
 impl Guest {
     /// Reads the private git dir `top`, whose checkout's own files are in `admin` (empty: the top itself).
     pub(super) fn read(top: &Path, admin: &str, known: &Known) -> io::Result<Self> {
-        let top = Beneath::open(top)?;
+        let top = Beneath::open_guest(top)?;
         let missing = |what: &str| io::Error::other(format!("the sandbox's git directory has no usable {what}"));
         let own = top.dir(admin)?.ok_or_else(|| missing("worktree directory"))?;
         let head = own.read("HEAD", REF_LIMIT)?.and_then(|text| Head::parse(&text, known.format));

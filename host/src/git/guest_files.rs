@@ -16,6 +16,9 @@ use nix::fcntl::{AtFlags, OFlag, open, openat, renameat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
+/// `<repository hash>/<random>/guest`, as `layout` has it.
+const SHARED_DEPTH: usize = 3;
+
 /// An open directory.
 #[derive(Debug)]
 pub(super) struct Beneath(OwnedFd);
@@ -39,6 +42,16 @@ impl Beneath {
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         Ok(Self(open(path, flags, Mode::empty())?))
+    }
+
+    /// Opens a private git dir. The directories it lies in may be shared with instances, so no link of theirs is followed
+    /// either; what they lie in is the host's.
+    pub(super) fn open_guest(path: &Path) -> io::Result<Self> {
+        let mut above = path.ancestors();
+        let below: Vec<_> = above.by_ref().take(SHARED_DEPTH).filter_map(|dir| dir.file_name()?.to_str()).collect();
+        let below = below.into_iter().rev().collect::<Vec<_>>().join("/");
+        let top = Self::open(above.next().unwrap_or(path))?;
+        top.dir(&below)?.ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     /// The directory at `path` (components joined by `/`), or `None` where there is none, or something else.

@@ -16,7 +16,7 @@ const MOST: usize = 100_000;
 /// Copies what is new from the guest's private git dir into the repository's. Names what was not taken.
 pub(super) fn take(guest: &Path, common_dir: &Path) -> io::Result<Vec<String>> {
     let mut refused = Vec::new();
-    let Some(top) = Beneath::open(guest)?.dir("lfs/objects")? else { return Ok(refused) };
+    let Some(top) = Beneath::open_guest(guest)?.dir("lfs/objects")? else { return Ok(refused) };
     let to = common_dir.join("lfs/objects");
     for (first, _) in top.list(1024)? {
         let Some(dir) = top.dir(&first)? else { continue };

@@ -15,7 +15,9 @@
 //! ```
 //!
 //! What guests see of all worktrees of a repository lies in one directory, beside nothing of the host's, and that
-//! directory stays: instances that keep the mounts they were made with are given it whole. The link is made before what
+//! directory stays: instances that keep the mounts they were made with are given it whole. Whoever rules such an instance
+//! is there all the time and can put links in it. So what guests see is made in the place of the link, where nobody else
+//! is, and moved into the directory when it is whole; afterwards no link there is followed. The link is made before what
 //! it leads to, and goes after it, so that nothing is ever lost sight of.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -63,12 +65,17 @@ impl Layout {
         entries.filter(|e| e.file_name().to_str().is_some_and(ours)).map(|e| Self { dir: e.path() }).collect()
     }
 
-    /// What guests see, through a link of the host's.
+    /// The link to what guests see; until that is whole, what will be it.
     fn open(&self) -> PathBuf {
         self.dir.join("open")
     }
 
-    /// The same, as it is mounted: without the link.
+    /// What [`Self::open`] becomes, while it does.
+    fn open_new(&self) -> PathBuf {
+        self.dir.join("open.new")
+    }
+
+    /// What guests see, as it is mounted: without the link.
     pub(super) fn opened(&self) -> PathBuf {
         fs::read_link(self.open()).unwrap_or_else(|_| self.open())
     }
@@ -83,12 +90,20 @@ impl Layout {
         self.dir.with_file_name(SHARED).join(hash(common_dir))
     }
 
-    /// Makes what guests see, in `share`.
-    pub(super) fn make_open(&self, share: &Path) -> Result<(), GitError> {
-        let (link, target) = (self.open(), share.join(random_name()?));
-        std::os::unix::fs::symlink(&target, &link).map_err(GitError::io("make", &link))?;
+    /// Makes room for what guests will see.
+    pub(super) fn make_open(&self) -> Result<(), GitError> {
+        private_dir(&self.open())
+    }
+
+    /// Moves what guests see into `share`, now that it is whole.
+    pub(super) fn share_open(&self, share: &Path) -> Result<(), GitError> {
+        private_dir(share)?;
+        let (link, new, target) = (self.open(), self.open_new(), share.join(random_name()?));
+        std::os::unix::fs::symlink(&target, &new).map_err(GitError::io("make", &new))?;
         step("link-made");
-        private_dir(&target)
+        fs::rename(&link, &target).map_err(GitError::io("rename", &link))?;
+        step("shared");
+        fs::rename(&new, &link).map_err(GitError::io("rename", &new))
     }
 
     /// Removes what guests see, of submodules too.
@@ -96,14 +111,16 @@ impl Layout {
         for entry in fs::read_dir(self.modules()).into_iter().flatten().flatten() {
             Self { dir: entry.path() }.remove_open()?;
         }
-        let link = self.open();
-        match fs::read_link(&link) {
-            Ok(target) => {
-                remove_tree(&target)?;
-                fs::remove_file(&link).map_err(GitError::io("remove", &link))
+        for link in [self.open(), self.open_new()] {
+            match fs::read_link(&link) {
+                Ok(target) => {
+                    remove_tree(&target)?;
+                    fs::remove_file(&link).map_err(GitError::io("remove", &link))?;
+                }
+                Err(_) => remove_tree(&link)?,
             }
-            Err(_) => remove_tree(&link),
         }
+        Ok(())
     }
 
     /// Brings what guests see here, of submodules too, in the place of the links to it.
@@ -111,7 +128,7 @@ impl Layout {
         for entry in fs::read_dir(self.modules()).into_iter().flatten().flatten() {
             Self { dir: entry.path() }.gather()?;
         }
-        let (link, new) = (self.open(), self.dir.join("open.new"));
+        let (link, new) = (self.open(), self.open_new());
         if let Ok(target) = fs::read_link(&link) {
             // In this order it is always to be found from here.
             fs::rename(target, &new)?;
@@ -122,7 +139,7 @@ impl Layout {
     }
 
     pub(super) fn guest(&self) -> PathBuf {
-        self.open().join("guest")
+        self.opened().join("guest")
     }
 
     pub(super) fn exchange(&self) -> PathBuf {
@@ -149,7 +166,7 @@ impl Layout {
 
     /// What is mounted over submodules that are not populated.
     pub(super) fn covers(&self) -> PathBuf {
-        self.open().join("covers")
+        self.opened().join("covers")
     }
 
     /// Names the lock file we may have left in the repository.

@@ -76,7 +76,7 @@ impl Private {
             layout::remove_tree(&dir)?;
         }
         layout::private_dir(&layout.dir)?;
-        layout.make_open(share)?;
+        layout.make_open()?;
         step("entered");
         let host = Host::read(&repo, &Stamped::default())?;
         let index = parse_host_index(&repo)?;
@@ -90,6 +90,7 @@ impl Private {
         let modules = modules.collect::<Result<_, _>>()?;
         layout::save_first(&layout.base(), &first_base(run, host, &index, &layout))?;
         step("base-made");
+        layout.share_open(share)?;
         // The last file: without it the directory is as good as absent.
         let stored = Stored { worktree: repo.worktree.clone(), record: repo.record.clone(), submodules };
         layout::save(&layout.record(), &stored)?;
@@ -128,7 +129,7 @@ impl Private {
             mounts.push(GitMount::of_the_host(repo.common_dir.clone(), repo.common_dir.clone(), true));
             return mounts;
         }
-        let (source, shares) = (self.layout.opened().join("guest"), self.layout.shares());
+        let (source, shares) = (self.layout.guest(), self.layout.shares());
         mounts.push(GitMount { source, target: repo.common_dir.clone(), writable: true, shares });
         let objects = repo.common_dir.join("objects");
         mounts.push(fixed(objects.clone(), repo.common_dir.join(HOST_OBJECTS)));

@@ -114,7 +114,7 @@ impl Submodules {
         let fixed = self.fixed.iter().map(|path| worktree.join(path));
         let fixed = fixed.map(|path| GitMount::of_the_host(path.clone(), path, true));
         let covers = self.covered.iter().enumerate().map(|(n, path)| GitMount {
-            source: layout.opened().join("covers").join(n.to_string()),
+            source: layout.covers().join(n.to_string()),
             target: worktree.join(path),
             writable: true,
             shares: layout.shares(),

@@ -20,7 +20,7 @@ pub(super) type Tracking = BTreeMap<String, (String, String)>;
 
 /// What the guest's configuration says, as far as it is fit for the host.
 pub(super) fn read(layout: &Layout) -> Tracking {
-    let top = Beneath::open(&layout.guest()).ok();
+    let top = Beneath::open_guest(&layout.guest()).ok();
     let text = top.and_then(|top| top.read("config", CONFIG_LIMIT).ok().flatten()).unwrap_or_default();
     let settings = std::str::from_utf8(&text).ok().and_then(config_file::parse).unwrap_or_default();
     let mut half: BTreeMap<String, [Option<String>; 2]> = BTreeMap::new();

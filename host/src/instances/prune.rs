@@ -57,14 +57,14 @@ async fn pruning(wish: Prune, surroundings: &Surroundings) -> Result<u8> {
         crate::ui::print(&format!("No unused workmux {many}; those in use are kept."));
         return Ok(0);
     }
-    for one in chosen.iter().filter(|one| one.in_use() || one.info.unrecorded) {
+    let unrecorded = chosen.iter().filter(|one| one.info.unrecorded).count();
+    for one in chosen.iter().filter(|one| wish.force && (one.in_use() || one.info.unrecorded)) {
         let why = if one.in_use() { "is in use" } else { "is not recorded here" };
-        if wish.force || wish.dry_run {
-            crate::ui::warning(&format!("'{}' {why} and is deleted all the same", line(&one.info.name)));
-        }
+        crate::ui::warning(&format!("'{}' {why} and is deleted all the same", line(&one.info.name)));
     }
     if wish.dry_run {
-        crate::ui::print(&format!("Would delete {}.", count(chosen.len(), &noun)));
+        let asked = if wish.force || unrecorded == 0 { "" } else { ", and ask about each that is not recorded here" };
+        crate::ui::print(&format!("Would delete {}{asked}.", count(chosen.len(), &noun)));
         return Ok(0);
     }
     let chosen = if wish.force { chosen } else { agreed(chosen, &noun) };
@@ -84,8 +84,12 @@ fn agreed<'a>(chosen: Vec<&'a One>, noun: &str) -> Vec<&'a One> {
     if !ours.is_empty() && !crate::ui::confirm(&format!("Delete {}?", count(ours.len(), noun))) {
         ours.clear();
     }
-    let meant =
-        |one: &&One| crate::ui::confirm(&format!("Delete '{}', which is not recorded here?", line(&one.info.name)));
-    ours.extend(others.into_iter().filter(meant));
+    for one in others {
+        let name = line(&one.info.name);
+        match crate::ui::confirm(&format!("Delete '{name}', which is not recorded here?")) {
+            true => ours.push(one),
+            false => crate::ui::print(&format!("'{name}' is kept.")),
+        }
+    }
     ours
 }

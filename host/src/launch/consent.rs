@@ -39,7 +39,8 @@ pub(super) async fn prepared(
 /// What the user is to agree to, one line for each thing the backend says.
 fn question(error: &Error) -> String {
     let more = error.causes.iter().map(|cause| format!("\n  {}", line(cause)));
-    std::iter::once(line(&error.message)).chain(more).collect()
+    let hint = error.hint.iter().map(|hint| format!("\n  Hint: {}", line(hint)));
+    std::iter::once(line(&error.message)).chain(more).chain(hint).collect()
 }
 
 /// Reads the answer on a thread of its own, so that a signal is heard meanwhile; the thread ends with the process.
@@ -61,9 +62,9 @@ mod tests {
 
     #[test]
     fn p3_a_backends_question_cannot_draw_on_the_terminal() {
-        let error = Error::refused("a\u{1b}[2Jb").cause("c\nd").cause("e");
+        let error = Error::refused("a\u{1b}[2Jb").cause("c\nd").cause("e").hint("f\r\ng");
         let text = question(&error);
-        assert_eq!(text.lines().count(), 3, "{text:?}");
-        assert!(!text.contains('\u{1b}'));
+        assert_eq!(text.lines().count(), 4, "{text:?}");
+        assert!(!text.contains(['\u{1b}', '\r']));
     }
 }

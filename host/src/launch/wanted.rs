@@ -99,10 +99,17 @@ fn worktrees(repository: &Repository, config: &Config, surroundings: &Surroundin
         Ok(base) => base,
         Err(_) => base.parent()?.canonicalize().ok()?.join(base.file_name()?),
     };
-    let others = [main, &repository.common_dir, &surroundings.home, &surroundings.state, &surroundings.config_home];
-    let holds_more = others.iter().any(|other| other.starts_with(&base));
-    let inside = [&repository.common_dir, &surroundings.state].iter().any(|dir| base.starts_with(dir));
-    (!holds_more && !inside && !main.starts_with(&base)).then_some(base)
+    let Surroundings { home, state, config_home, cache, executable, .. } = surroundings;
+    let mut others =
+        vec![main.clone(), repository.common_dir.clone(), home.clone(), state.clone(), config_home.clone()];
+    others.extend([cache.clone(), surroundings.data_home.join("workmux")]);
+    others.extend(programs(executable));
+    holds_only_worktrees(&base, &others, &[&repository.common_dir, state, cache]).then_some(base)
+}
+
+/// Whether none of `others` lies in `base`, and `base` in none of `closed`.
+fn holds_only_worktrees(base: &Path, others: &[PathBuf], closed: &[&Path]) -> bool {
+    !others.iter().any(|other| other.starts_with(base)) && !closed.iter().any(|dir| base.starts_with(dir))
 }
 
 /// The program, and what it loads: the backends and the guest program beside it, and where the user says there are more.
@@ -139,4 +146,23 @@ pub(super) fn variables(
 
 pub(super) fn assignment(variable: &Variable) -> Vec<u8> {
     [variable.name.as_bytes(), b"=", variable.value.as_bytes()].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p13_only_a_directory_of_nothing_but_worktrees_is_given_to_instances_whole() {
+        let others = ["/u/src/app", "/u", "/u/.local/share/workmux", "/opt/wm/bin/workmux"].map(PathBuf::from);
+        let closed = [Path::new("/u/src/app/.git"), Path::new("/u/.local/state/workmux")];
+        for good in ["/u/src/app__worktrees", "/u/src/app/.worktrees", "/u/wt/app", "/data/wt"] {
+            assert!(holds_only_worktrees(Path::new(good), &others, &closed), "{good}");
+        }
+        let within = ["/u/src/app/.git", "/u/src/app/.git/wt", "/u/.local/state/workmux/git"];
+        let above = ["/", "/u", "/u/src", "/u/src/app", "/u/.local", "/u/.local/share", "/opt/wm"];
+        for bad in within.into_iter().chain(above) {
+            assert!(!holds_only_worktrees(Path::new(bad), &others, &closed), "{bad}");
+        }
+    }
 }

@@ -162,6 +162,25 @@ mod tests {
     }
 
     #[test]
+    fn only_a_worktree_that_lies_where_they_are_made_has_others_beside_it() {
+        for (worktree, share) in
+            [("/p/wt/a", Some("/p/wt")), ("/p/wt/a/b", Some("/p/wt")), ("/p/wt", None), ("/p/wtx", None), ("/q", None)]
+        {
+            let checkout = Checkout {
+                worktree: worktree.into(),
+                cwd: worktree.into(),
+                main: Some("/p/main".into()),
+                git: vec![],
+                worktrees: Some("/p/wt".into()),
+            };
+            let mounts = compose(&checkout, Parts::default(), &Guard::new(Protected::default())).unwrap();
+            let shares = |path: &str| &mounts.iter().find(|m| m.source == *path).unwrap().shares;
+            assert_eq!(*shares(worktree), share.map(PathBuf::from).into_iter().collect::<Vec<_>>(), "{worktree}");
+            assert!(shares("/p/main").is_empty());
+        }
+    }
+
+    #[test]
     fn p08_a_path_no_backend_can_carry_is_refused_before_anything_starts() {
         use std::os::unix::ffi::OsStringExt as _;
         for bytes in [&b"/a\nb"[..], b"/a\xffb"] {

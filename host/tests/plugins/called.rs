@@ -38,7 +38,7 @@ fn p81_who_offers_a_capability_is_known_without_loading() {
     let registry = Registry::new(stage.environment());
     assert_eq!(registry.offering(Capability::Attach), ["hostile"]);
     assert_eq!(registry.offering(Capability::Images), ["hostile"]);
-    assert_eq!(registry.offering(Capability::Instances), [""; 0]);
+    assert_eq!(registry.offering(Capability::Instances), ["hostile"]);
     assert_eq!(registry.names(), ["hostile", "minimal"]);
 }
 

@@ -258,8 +258,14 @@ fn p78_unreadable_answers_are_errors() {
 #[test]
 fn p79_claims_that_do_not_hold_are_refused() {
     for (sin, words) in [
-        ("no-attach", "claims the capabilities attach, images, install, its code offers images, install"),
-        ("no-images", "claims the capabilities attach, images, install, its code offers attach, install"),
+        (
+            "no-attach",
+            "claims the capabilities attach, images, install, instances, its code offers images, install, instances",
+        ),
+        (
+            "no-images",
+            "claims the capabilities attach, images, install, instances, its code offers attach, install, instances",
+        ),
         ("no-mounts", "claims isolation 'process' but cannot mount"),
     ] {
         let report = commit(sin);

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use workmux_tests::{Finished, World, require_engine};
+use workmux_tests::{Finished, Pty, World, require_engine};
 
 fn world() -> (World, PathBuf) {
     let world = World::new();
@@ -28,7 +28,7 @@ fn one_clear_message(world: &World, wish: &str, finished: &Finished) {
     assert!(!finished.stderr.contains(odd) && !finished.stdout.contains(odd), "{context}");
     let runs = std::fs::read_dir(world.state().join("runs")).into_iter().flatten().flatten();
     assert_eq!(runs.count(), 0, "{context}");
-    assert_eq!(world.git_directories(), [PathBuf::new(); 0], "{context}");
+    assert!(world.git_directories().is_empty(), "{context}");
 }
 
 #[test]
@@ -191,4 +191,76 @@ fn p80_a_backend_sees_no_variable_that_it_was_not_given() {
             .env("GIT_SSH_COMMAND", "SENTINEL");
         run.run().never_says("SENTINEL").never_says("WM_RPC_TOKEN");
     }
+}
+
+#[test]
+fn what_takes_the_users_word_is_asked_at_a_terminal_only_and_once() {
+    let (world, _) = world();
+    let shell = |wish: &str, more: &[&str]| {
+        let words = [&["sandbox", "shell", "--backend", "hostile"], more, &["--", "true"]].concat();
+        world.workmux(&words).env("WORKMUX_HOSTILE", wish)
+    };
+    let asked = |wish: &str, answer: &str| {
+        let mut pty = Pty::start(shell(wish, &[]));
+        pty.wait_for("Go on? [y/N]");
+        pty.send(answer);
+        let (code, seen) = pty.wait();
+        assert_eq!(code, 125, "{seen}");
+        assert_eq!(seen.matches("[y/N]").count(), 1, "{seen}");
+        assert!(!seen.contains('\x1b'), "{seen:?}");
+        let (question, after) = seen.split_once("[y/N]").expect("it was asked");
+        for part in ["could write", "root there can", "Hint: agree in your own file"] {
+            assert!(question.contains(part), "{part}: {seen}");
+        }
+        after.to_owned()
+    };
+    let refused = "nothing was started, because you did not agree";
+    for no in ["n\r", "\r", "\x04"] {
+        let after = asked("consent", no);
+        assert!(after.contains(refused) && !after.contains("this was agreed to"), "{after}");
+    }
+    let after = asked("consent", "y\r");
+    assert!(after.contains("this was agreed to") && !after.contains(refused), "{after}");
+    // What is asked for again is an error.
+    assert!(asked("consent-always", "y\r").contains("could write"));
+
+    // Nobody is there.
+    let run = shell("consent", &[]).input("y\n").run().code(125);
+    run.warns("could write").warns("Hint: agree in your own file").never_says("[y/N]");
+    // Nothing is to be started.
+    let (code, seen) = Pty::start(shell("consent", &["--dry-run"])).wait();
+    assert!(code != 0 && seen.contains("could write") && !seen.contains("[y/N]"), "{code} {seen}");
+    one_clear_message(&world, "consent", &shell("consent", &[]).run());
+}
+
+#[test]
+fn p59_what_is_not_recorded_here_is_deleted_by_its_name_only() {
+    let (world, _) = world();
+    let prune = |wish: &str, words: &[&str], answers: &str| {
+        let words = [&["sandbox", "prune", "--backend", "hostile"], words].concat();
+        world.workmux(&words).env("WORKMUX_HOSTILE", wish).input(answers).run().ok()
+    };
+    let ask = "Delete 'stranger', which is not recorded here? [y/N]";
+    let run = prune("stranger", &[], "y\nn\n");
+    let run = run.says("known (Stopped)").says("stranger (Stopped, not recorded here)").warns(ask);
+    run.says("Deleted 'known'").says("'stranger' is kept.").never_says("Deleted 'stranger'");
+    prune("stranger", &[], "n\ny\n").says("Deleted 'stranger'").never_says("Deleted 'known'");
+    prune("stranger", &[], "y\n").says("Deleted 'known'").never_says("Deleted 'stranger'");
+    prune("stranger", &[], "").says("Aborted.").never_says("Deleted");
+    // Nothing else is asked for.
+    let run = prune("strangers", &[], "n\ny\n").says("'one' is kept.").says("Deleted 'two'");
+    run.never_says("Deleted 'one'").never_says("Delete 2");
+
+    let run = prune("stranger", &["--force"], "").warns("'stranger' is not recorded here and is deleted all the same");
+    run.says("Deleted 'known'").says("Deleted 'stranger'").never_says("[y/N]");
+    let run = prune("stranger", &["--dry-run"], "").says("and ask about each that is not recorded here");
+    run.never_says("all the same").never_says("[y/N]").never_says("Deleted");
+    let list = prune("stranger", &["--dry-run", "--json"], "").stdout;
+    let list: serde_json::Value = serde_json::from_str(&list).expect("JSON");
+    let recorded: Vec<_> = list["instances"].as_array().expect("a list").iter().map(|one| &one["recorded"]).collect();
+    assert_eq!(recorded, [true, false]);
+
+    let words = ["sandbox", "stop", "--all", "--yes", "--backend", "hostile"];
+    let run = world.workmux(&words).env("WORKMUX_HOSTILE", "strangers-running").run().ok();
+    run.says("one (Stopped, not recorded here)").says("Stopped 'one'").says("Stopped 'two'");
 }

@@ -112,7 +112,7 @@ fn p14_killed_while_a_merge_crosses() {
 #[test]
 fn killed_while_the_private_dir_is_made() {
     for git in gits() {
-        for step in ["link-made", "entered", "skeleton-made", "base-made", "made"] {
+        for step in ["entered", "skeleton-made", "base-made", "link-made", "shared", "made"] {
             let fixture = Fixture::linked(&git);
             killed_at(&fixture, step, "enter");
             let boundary = fixture.enter();

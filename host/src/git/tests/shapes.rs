@@ -231,7 +231,7 @@ fn p16_work_in_a_populated_submodule_arrives() {
         let (parent, own) = (fixed(&fixture.worktree.join("libs")).unwrap(), fixed(&sub).unwrap());
         let pointer = fixed(&sub.join(".git")).unwrap();
         assert!(parent < own && own < pointer && !mounts[pointer].writable);
-        let module = layout::Layout::of(&fixture.state(), &fixture.worktree).module(0).opened().join("guest");
+        let module = layout::Layout::of(&fixture.state(), &fixture.worktree).module(0).guest();
         let target = fixture.main.join(".git/modules/libs/sub");
         assert!(mounts.iter().any(|m| m.source == module && m.target == target && m.writable), "{mounts:?}");
         // The module's guest, as the whole's.
@@ -262,7 +262,7 @@ fn p16_an_empty_submodule_is_covered() {
         let fixture = with_submodule(&git).link();
         let boundary = fixture.enter();
         let layout = layout::Layout::of(&fixture.state(), &fixture.worktree);
-        let (cover, target) = (layout.opened().join("covers/0"), fixture.worktree.join("libs/sub"));
+        let (cover, target) = (layout.covers().join("0"), fixture.worktree.join("libs/sub"));
         let mount = GitMount { source: cover.clone(), target, writable: true, shares: layout.shares() };
         assert!(boundary.mounts().contains(&mount));
         fs::write(cover.join(".git"), "gitdir: /evil\n").unwrap();

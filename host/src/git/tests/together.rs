@@ -283,6 +283,60 @@ fn p13_what_guests_see_of_a_repository_lies_in_one_directory_that_stays_and_hold
     }
 }
 
+/// Whoever has the shared directory (an instance that was given it whole) is there before the private git dir is.
+#[test]
+fn p13_links_planted_where_a_private_git_dir_is_to_be_lead_nowhere() {
+    use std::os::unix::fs::symlink;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    for git in gits() {
+        let fixture = Fixture::linked(&git);
+        let victim = fixture.dir.path().join("victim");
+        fs::write(&victim, "the user's\n").unwrap();
+        let common = fixture.repository().common_dir;
+        let share = layout::Layout::of(&fixture.state(), &fixture.worktree).share(&common);
+        layout::private_dir(&share).unwrap();
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    for dir in fs::read_dir(&share).unwrap().flatten() {
+                        for file in ["config", "packed-refs", "HEAD", "info/exclude"] {
+                            _ = symlink(&victim, dir.path().join("guest").join(file));
+                        }
+                    }
+                }
+            });
+            for n in 0..5 {
+                drop(Boundary::enter(fixture.repository(), &fixture.state(), &format!("run{n}")));
+                _ = reap(&fixture.state());
+            }
+            over.store(true, Ordering::Relaxed);
+        });
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "the user's\n");
+    }
+}
+
+/// The same, where the shared directory's own entries become links.
+#[test]
+fn p14_nothing_is_imported_from_where_a_link_in_the_shared_directory_leads() {
+    for git in gits() {
+        let [one, other] = [Fixture::linked(&git), Fixture::linked(&git)];
+        let (boundary, secret) = (one.enter(), other.enter());
+        let commit = other.guest_commits("secret");
+        let opened = |fixture: &Fixture| layout::Layout::of(&fixture.state(), &fixture.worktree).opened();
+        let (own, foreign) = (opened(&one), opened(&other));
+        fs::rename(&own, own.with_extension("away")).unwrap();
+        std::os::unix::fs::symlink(&foreign, &own).unwrap();
+        let _refused = boundary.import();
+        let found = one.command(&one.worktree).args(["cat-file", "-e", &commit]).status().unwrap();
+        assert!(!found.success(), "what another repository's guest made was taken");
+        fs::remove_file(&own).unwrap();
+        fs::rename(own.with_extension("away"), &own).unwrap();
+        boundary.leave().unwrap();
+        secret.leave().unwrap();
+    }
+}
+
 #[test]
 fn runs_of_one_worktree_share_and_the_last_one_removes() {
     for git in gits() {

@@ -98,6 +98,42 @@ impl Backend for Hostile {
     fn install(&self) -> Option<&dyn Install> {
         Some(self)
     }
+
+    fn instances(&self) -> Option<&dyn Instances> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Instances for Hostile {
+    async fn list(&self, cx: &Context, _request: InstancesRequest) -> Result<Vec<InstanceInfo>> {
+        commit_async(cx, "list").await;
+        let one = |name: &str, unrecorded| InstanceInfo {
+            name: name.into(),
+            status: "Stopped".into(),
+            running: sin("strangers-running"),
+            unrecorded,
+            ..InstanceInfo::default()
+        };
+        Ok(match () {
+            () if sin("stranger") => vec![one("known", false), one("stranger", true)],
+            () if sin("strangers") || sin("strangers-running") => vec![one("one", true), one("two", true)],
+            () => Vec::new(),
+        })
+    }
+
+    async fn stop(&self, cx: &Context, _request: InstanceRequest) -> Result<()> {
+        commit_async(cx, "stop").await;
+        Ok(())
+    }
+
+    async fn delete(&self, cx: &Context, request: InstanceRequest) -> Result<()> {
+        commit_async(cx, "delete").await;
+        match request.unrecorded == (request.name != "known") {
+            true => Ok(()),
+            false => Err(Error::new(ErrorKind::NotFound, "it came in the place of another")),
+        }
+    }
 }
 
 #[async_trait]
@@ -203,6 +239,11 @@ impl Transport for Hostile {
             () if sin("error-escape") => {
                 return Err(Error::refused("no\x1b[31m\n\u{202e}").cause("x".repeat(100_000)).hint("run\r\nthis"));
             }
+            () if sin("consent-always") || sin("consent") && !request.consented => {
+                let error = Error::refused("the machine could write\x1b[2J git's files").cause("root\nthere can");
+                return Err(error.hint("agree in your own file").remedy(Remedy::Consent));
+            }
+            () if sin("consent") => instance.notes = vec!["this was agreed to".into()],
             () if sin("environment") => {
                 let tool = Tool { program: "/usr/bin/env".into(), ..Tool::default() };
                 instance.notes = vec![cx.run(tool).await?.stdout.replace('\n', " ")];

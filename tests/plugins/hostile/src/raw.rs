@@ -38,7 +38,7 @@ impl AbiBackend for Raw {
         if sin("raw-describe") {
             return ROk("{\"features\": 7".into());
         }
-        ROk(r#"{"features":{"mounts":true},"capabilities":["attach","images","install"],"new in a later version":[1]}"#
+        ROk(r#"{"features":{"mounts":true},"capabilities":["attach","images","install","instances"],"new in a later version":[1]}"#
             .into())
     }
 
