@@ -158,7 +158,7 @@ impl World {
 
     /// Where sandboxes are in a machine, makes and starts it, with all that it tells of that: what a test looks at is a
     /// run.
-    fn warm_up(&self) {
+    pub fn warm_up(&self) {
         if self.machines.is_some() && self.main().is_dir() {
             let _what_is_wrong_on_purpose = self.shell(&["true"]).run();
         }

@@ -14,30 +14,33 @@ use workmux_tests::{Finished, PATIENCE, Run, Sandbox, World, dial, wait_for, wai
 macro_rules! on_each {
     ($($name:ident),+ $(,)?) => {$(
         mod $name {
-            #[test]
-            fn bubblewrap() {
-                if workmux_tests::Sandbox::Bubblewrap.is_ready() {
-                    super::$name(workmux_tests::Sandbox::Bubblewrap);
-                }
-            }
-
-            #[test]
-            fn docker() {
-                if workmux_tests::Sandbox::Docker.is_ready() {
-                    super::$name(workmux_tests::Sandbox::Docker);
-                }
-            }
-
-            #[test]
-            fn lima() {
-                if workmux_tests::Sandbox::Lima.is_ready() {
-                    super::$name(workmux_tests::Sandbox::Lima);
-                }
-            }
+            crate::spawn::scene::on!($name, bubblewrap Bubblewrap, docker Docker, lima Lima);
         }
     )+};
 }
 pub(crate) use on_each;
+
+/// The same without Lima, whose sandboxes are never without a network.
+macro_rules! on_both {
+    ($($name:ident),+ $(,)?) => {$(
+        mod $name {
+            crate::spawn::scene::on!($name, bubblewrap Bubblewrap, docker Docker);
+        }
+    )+};
+}
+pub(crate) use on_both;
+
+macro_rules! on {
+    ($name:ident, $($test:ident $sandbox:ident),+) => {$(
+        #[test]
+        fn $test() {
+            if workmux_tests::Sandbox::$sandbox.is_ready() {
+                super::$name(workmux_tests::Sandbox::$sandbox);
+            }
+        }
+    )+};
+}
+pub(crate) use on;
 
 /// What follows the sandbox in the user's configuration: an agent that runs its prompt.
 pub(crate) const OBEDIENT: &str = "agent: \"sh -c 'eval \\\"$2\\\"' run\"\n";
@@ -58,6 +61,7 @@ pub(crate) fn scene_with(on: Sandbox, sandbox: &str, rest: &str) -> World {
     world.write(world.main().join(".gitignore"), "/.ask\n/.said*\n*.ignored\n");
     world.git(&world.main(), &["add", ".gitignore"]).ok();
     world.git(&world.main(), &["commit", "--quiet", "--message=ignore"]).ok();
+    world.warm_up();
     world
 }
 
