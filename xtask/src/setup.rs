@@ -19,7 +19,7 @@ const SSH_SERVER: &str = "openssh-server";
 
 /// Everything that is measured.
 pub(crate) fn measured() -> Vec<(&'static str, &'static str)> {
-    [SANDBOXES, crate::engines::PROGRAMS].concat()
+    [SANDBOXES, GUESTS, crate::engines::PROGRAMS].concat()
 }
 
 /// Everything that tests use.

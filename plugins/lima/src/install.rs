@@ -15,6 +15,9 @@ use crate::{Lima, machine, name, ssh};
 const SCRIPT: &str = r#"set -eu
 for home in "$HOME" "$HOME/.workmux/home"; do
     mkdir -p "$home/.local/bin"
+    # Sandboxes can put links into theirs.
+    cd "$home/.local/bin" && test "$(pwd -P)" = "$(cd "$HOME" && pwd -P)${home#"$HOME"}/.local/bin"
+    rm -rf "$home/.local/bin/.workmux.new"
     install -m 755 "$1" "$home/.local/bin/.workmux.new"
     mv -f "$home/.local/bin/.workmux.new" "$home/.local/bin/workmux"
 done

@@ -13,7 +13,7 @@ use workmux_plugin_api::{
 };
 
 use crate::limactl::{self, Listed, Status};
-use crate::record::Kept;
+use crate::record::{Held, Kept};
 use crate::{Lima, machine, name};
 
 const DELETE: Duration = Duration::from_secs(120);
@@ -42,7 +42,7 @@ impl Instances for Lima {
     async fn delete(&self, cx: &Context, request: InstanceRequest) -> Result<()> {
         let kept = Kept::of(cx.state_dir(), named(&request.name)?);
         let held = kept.hold(cx).await?;
-        let Some(found) = machine::settled(cx, &kept.name).await? else { return kept.forget(held) };
+        let Some(found) = machine::settled(cx, &kept.name).await? else { return gone(&kept, held) };
         if !meant(&found, &kept, &request) {
             return Err(unknown(&kept.name));
         }
@@ -57,7 +57,7 @@ impl Instances for Lima {
         words.push(&kept.name);
         let output = limactl::run(cx, &words, DELETE).await?;
         match limactl::find(cx, &kept.name).await? {
-            None => kept.forget(held),
+            None => gone(&kept, held),
             Some(_) => Err(limactl::failure("delete", &output)),
         }
     }
@@ -66,6 +66,14 @@ impl Instances for Lima {
 /// Whether it is the machine that the user was shown, or at least one of its kind.
 fn meant(found: &Listed, kept: &Kept, request: &InstanceRequest) -> bool {
     request.unrecorded || machine::is_ours(found, kept)
+}
+
+/// Forgets a machine that is not there any more; not one that another directory of Lima's has.
+fn gone(kept: &Kept, held: Held) -> Result<()> {
+    match kept.load() {
+        Some(record) if !record.dir.starts_with(machine::lima_home()) => Ok(()),
+        _ => kept.forget(held),
+    }
 }
 
 /// A name that cannot be mistaken for an option, or for a path.

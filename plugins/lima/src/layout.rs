@@ -89,6 +89,12 @@ pub(crate) fn layout(spec: &SandboxSpec, machine: Machine<'_>, host: &Path) -> R
     out.options.extend(["--bind".into(), text(&home.join(STORE))?, text(home)?]);
 
     let in_host = |name: &Path| exports::place(exports, &host.join(name), false).ok_or_else(|| not_exported(host));
+    // What mounts beside this one lie on is made anew each time, so that nobody can put something else there.
+    for share in spec.mounts.iter().filter_map(share) {
+        if !spec.mounts.iter().any(|above| share.starts_with(&above.target)) {
+            out.options.extend(["--tmpfs".into(), text(share)?]);
+        }
+    }
     let mut placed: Vec<PathBuf> = Vec::new();
     for mount in &spec.mounts {
         let mount = placing.mount(mount)?;
@@ -121,14 +127,9 @@ pub(crate) fn layout(spec: &SandboxSpec, machine: Machine<'_>, host: &Path) -> R
         };
         let inside = placed.iter().any(|above| mount.target.starts_with(above) && *above != mount.target);
         if !inside && !own && !mount.target.starts_with(home) {
-            out.places.push(match directory {
-                // Later sandboxes find theirs beside it.
-                true => {
-                    let share = mount.shares.first().filter(|share| mount.target.starts_with(share));
-                    Place::Directory(text(share.unwrap_or(&mount.target))?)
-                }
-                false => Place::File(text(&mount.target)?),
-            });
+            let share = share(&mount);
+            let place = text(share.unwrap_or(&mount.target))?;
+            out.places.push(if directory { Place::Directory(place) } else { Place::File(place) });
         }
         let option = if writable { "--bind" } else { "--ro-bind" };
         out.options.extend([option.into(), text(&source)?, text(&mount.target)?]);
@@ -141,6 +142,12 @@ pub(crate) fn layout(spec: &SandboxSpec, machine: Machine<'_>, host: &Path) -> R
         }
     }
     Ok(out)
+}
+
+/// The directory in which later sandboxes find theirs beside this one.
+fn share(mount: &Mount) -> Option<&Path> {
+    let share = mount.shares.first().filter(|share| mount.target.starts_with(share) && mount.source.is_dir());
+    share.map(PathBuf::as_path)
 }
 
 fn check_target(target: &Path) -> Result<()> {

@@ -50,8 +50,13 @@ while [ $# -gt 0 ]; do
         f) file "$2" || problem "the file '$2' cannot be made"; shift 2 ;;
         s)
             if [ ! -e "$store/$3" ] && [ ! -L "$store/$3" ]; then
-                case $3 in */*) mkdir -p -- "$store/${3%/*}" ;; esac
-                cp -- "$2" "$store/$3" && chmod u+rw -- "$store/$3" || problem "'$3' cannot be copied to the home of its sandboxes"
+                folder=$store
+                case $3 in */*) folder=$store/${3%/*} && mkdir -p -- "$folder" ;; esac
+                # Sandboxes can put links here. They are not followed, and what one puts there meanwhile is replaced.
+                [ "$(cd -- "$folder" && pwd -P)" = "$folder" ] || problem "'$3' leads out of the home of its sandboxes"
+                cp -- "$2" "$home/.workmux/seed" && chmod u+rw "$home/.workmux/seed" &&
+                    mv -T -- "$home/.workmux/seed" "$store/$3" ||
+                    problem "'$3' cannot be copied to the home of its sandboxes"
             fi
             shift 3
             ;;

@@ -7,6 +7,7 @@
 //! - `sandbox`: a command in a bubblewrap sandbox, against bwrap (and pasta) started by hand with the same arguments
 //! - `worktrees`: a worktree with a window, against git and tmux asked by hand
 //! - `containers`: a command in a container, against the engine started by hand with the same arguments
+//! - `machines`: a command in a machine of Lima's stand-in, against the ssh it stands on
 //! - `pulls`: a pull that finds nothing new, against the engine's own
 //! - `plugins`: a command with twenty backends installed, against none
 //! - `rpc`: a Heartbeat, against the same bytes through a bare echo
@@ -14,6 +15,7 @@
 mod containers;
 mod dry_run;
 mod home;
+mod machines;
 mod pairs;
 mod plugins;
 mod pulls;
@@ -48,6 +50,8 @@ pub(crate) fn run(workspace: &Workspace, consent: Consent, json: Option<&Path>) 
     let mut subjects = sandbox::pairs(&home, &stage.join("bin/workmux"))?;
     subjects.extend(worktrees::pairs(&home, &stage.join("bin/workmux"))?);
     subjects.extend(containers::pairs(&home, &stage.join("bin/workmux"), &engines)?);
+    let (machine, machines) = machines::pairs(workspace, &home, &stage.join("bin/workmux"))?;
+    subjects.extend(machines);
     subjects.extend(pulls::pairs(&home, &stage.join("bin/workmux"), &engines)?);
     subjects.extend(plugins::pairs(workspace, &product, &home, &stage)?);
     for pair in subjects {
@@ -55,6 +59,7 @@ pub(crate) fn run(workspace: &Workspace, consent: Consent, json: Option<&Path>) 
         println!("{outcome}");
         outcomes.push(outcome);
     }
+    machine.stop()?;
     for outcome in rpc::outcomes(&product.guest)? {
         println!("{outcome}");
         outcomes.push(outcome);
