@@ -46,6 +46,11 @@ impl Files {
         &self.root
     }
 
+    /// Where each run has its own directory.
+    pub(crate) fn runs(&self) -> PathBuf {
+        self.root.join("runs")
+    }
+
     /// Makes the directory, with its mark.
     pub(crate) fn make(&self, machine: &str) -> Result<()> {
         let made = || {
@@ -104,7 +109,7 @@ impl Files {
 
     /// Takes away what belonged to runs of which none can be alive: their machine does not run.
     pub(crate) fn end_all(&self) {
-        for entry in fs::read_dir(self.root.join("runs")).into_iter().flatten().flatten() {
+        for entry in fs::read_dir(self.runs()).into_iter().flatten().flatten() {
             let _next_time = fs::remove_dir_all(entry.path());
         }
     }
@@ -115,7 +120,7 @@ impl Files {
         if !plain {
             return Err(Error::internal("the run has no usable name"));
         }
-        match fs::remove_dir_all(self.root.join("runs").join(run)) {
+        match fs::remove_dir_all(self.runs().join(run)) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(self.failed(&e)),
             _ => Ok(()),
         }

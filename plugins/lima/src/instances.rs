@@ -95,7 +95,7 @@ fn info(state: &Path, found: Listed) -> InstanceInfo {
         running: found.status == Status::Running,
         size: Some(allocated(&found.dir, 0)).filter(|bytes| *bytes > 0),
         created: dir.as_ref().and_then(|meta| seconds(meta.created().ok().or_else(|| meta.modified().ok())?)),
-        last_used: last_used(&found.dir),
+        last_used: last_used(&found.dir, &kept.files().runs()),
         unrecorded: !machine::is_ours(&found, &kept),
         name: found.name,
         ..InstanceInfo::default()
@@ -113,12 +113,12 @@ fn allocated(path: &Path, depth: usize) -> u64 {
     sizes.sum()
 }
 
-/// The newest of what changes when a machine is started and used.
-fn last_used(dir: &Path) -> Option<u64> {
-    let accessed = fs::metadata(dir).and_then(|meta| meta.accessed());
-    let changed = ["ha.stdout.log", "ssh.config", "disk", "diffdisk"]
-        .map(|name| fs::metadata(dir.join(name)).and_then(|m| m.modified()));
-    changed.into_iter().chain([accessed]).flatten().max().and_then(seconds)
+/// The newest of what changes when a machine is started and used: Lima's files of it, and `runs`, which changes with each
+/// of our runs. Times of access do not count, because looking for sizes is one.
+fn last_used(dir: &Path, runs: &Path) -> Option<u64> {
+    let files = ["ha.stdout.log", "ssh.config", "disk", "diffdisk"].map(|name| dir.join(name));
+    let changed = files.iter().map(|file| &**file).chain([runs]).map(|path| fs::metadata(path)?.modified());
+    changed.flatten().max().and_then(seconds)
 }
 
 fn seconds(time: SystemTime) -> Option<u64> {
@@ -146,6 +146,21 @@ mod tests {
         fs::write(dir.path().join("log"), vec![1; 100_000]).unwrap();
         let bytes = allocated(dir.path(), 0);
         assert!((100_000..1_000_000).contains(&bytes), "{bytes}");
-        assert!(last_used(dir.path()).is_some());
+    }
+
+    #[test]
+    fn use_is_what_changes_something_and_no_look() {
+        let dir = tempfile::tempdir().unwrap();
+        let runs = dir.path().join("runs");
+        assert_eq!(last_used(dir.path(), &runs), None, "the directory itself is no use of it");
+        let at = |name: &str, second: u64| {
+            let file = fs::File::create(dir.path().join(name)).unwrap();
+            file.set_modified(UNIX_EPOCH + Duration::from_secs(second)).unwrap();
+        };
+        at("disk", 50);
+        at("ssh.config", 40);
+        assert_eq!(last_used(dir.path(), &runs), Some(50));
+        at("runs", 60);
+        assert_eq!(last_used(dir.path(), &runs), Some(60));
     }
 }
