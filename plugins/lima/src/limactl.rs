@@ -86,10 +86,13 @@ pub(crate) async fn list(cx: &Context, name: Option<&str>) -> Result<Vec<Listed>
         // With a name that it does not know it fails, and says so in words.
         let unknown = name.is_some() && output.stderr.contains("No instance matching");
         if output.code == Some(0) || unknown || (name.is_some() && !all.is_empty()) {
+            let all: Vec<Listed> = all.into_iter().filter(|one| name.is_none_or(|name| one.name == name)).collect();
+            // Where the one that was asked for is there, nothing is missing.
+            let level = if name.is_some() && !all.is_empty() { Level::Debug } else { Level::Warning };
             for line in unreadable {
-                cx.log(Level::Warning, format!("'limactl list' says something unreadable: {line}"));
+                cx.log(level, format!("'limactl list' says something unreadable: {line}"));
             }
-            return Ok(all.into_iter().filter(|one| name.is_none_or(|name| one.name == name)).collect());
+            return Ok(all);
         }
         // Before 2.2 a machine that is being made or deleted spoils the whole list for a moment.
         let failure = failure("list", &output);

@@ -196,7 +196,10 @@ fn last_words(output: &ToolOutput) -> String {
 fn not_started(found: Option<Listed>, output: &ToolOutput) -> Error {
     let mut error = limactl::failure("start", output);
     let Some(found) = found else { return error };
-    if error.causes.is_empty() {
+    if output.code == Some(0) {
+        error.message = format!("the machine '{}' started, and is {} again", found.name, found.status.word());
+        error.causes.clear();
+    } else if error.causes.is_empty() {
         error.causes.push(format!("it is {} now", found.status.word()));
     }
     for log in ["ha.stderr.log", "serial.log"] {
@@ -387,6 +390,20 @@ mod tests {
         assert!(!is_ours(&with(&[export("/state/machines/wm-y/host", false)]), &kept));
         assert!(!is_ours(&with(&[export("/state/machines/wm-x/host", true)]), &kept));
         assert!(!is_ours(&with(&[]), &kept));
+    }
+
+    #[test]
+    fn a_start_that_did_not_fail_and_did_not_last_is_told_as_such() {
+        let said = |code| ToolOutput { code: Some(code), stderr: "READY. Run it.".into(), ..ToolOutput::default() };
+        let found = || Some(Listed { name: "wm-x".into(), status: Status::Stopped, ..Listed::default() });
+        let error = not_started(found(), &said(0));
+        assert_eq!(error.message, "the machine 'wm-x' started, and is Stopped again");
+        assert_eq!(error.causes, [""; 0]);
+        let error = not_started(found(), &said(1));
+        assert_eq!(
+            (error.message.as_str(), &error.causes[..]),
+            ("'limactl start' failed with code 1", &["READY. Run it.".to_owned()][..])
+        );
     }
 
     #[test]

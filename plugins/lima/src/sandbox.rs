@@ -1,6 +1,7 @@
 //! One sandbox, decided: the verb `prepare`. What is decided here is all that the later verbs know.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -215,17 +216,34 @@ done
 exit 1
 "#;
 
+/// How often a machine is asked that does not answer, because somebody is just stopping it, and how long between that.
+const TRIES: u32 = 10;
+const PAUSE: Duration = Duration::from_secs(1);
+
 async fn end(cx: &Context, sandbox: &Sandbox, run: &str) -> Result<()> {
     let input = format!("run={}\n{END}", ssh::quoted(&[run]));
-    let output = ssh::script(cx, &sandbox.ssh_config, &sandbox.dir, &sandbox.machine, &["sh", "-s"], input).await?;
-    // Where the machine has stopped meanwhile, nothing runs in it.
-    if output.code == Some(0) || record::start(&sandbox.dir).is_empty() {
-        return Ok(());
+    let mut said = None;
+    for attempt in 1..=TRIES {
+        let words = ["sh", "-s"];
+        let output =
+            ssh::script(cx, &sandbox.ssh_config, &sandbox.dir, &sandbox.machine, &words, input.clone()).await?;
+        // Where the machine has stopped meanwhile, nothing runs in it.
+        if output.code == Some(0) || record::start(&sandbox.dir).is_empty() {
+            return Ok(());
+        }
+        said = output.stderr.lines().rev().find(|line| !line.trim().is_empty()).map(str::to_owned);
+        if output.code != Some(255) || attempt == TRIES {
+            break;
+        }
+        cx.sleep(PAUSE).await?;
+        if record::start(&sandbox.dir).is_empty() {
+            return Ok(());
+        }
     }
     let mut error =
         Error::new(ErrorKind::ToolFailed, format!("what runs in the machine '{}' could not be ended", sandbox.machine))
             .hint(format!("stop it: workmux sandbox stop {}", sandbox.machine));
-    error.causes.extend(output.stderr.lines().rev().find(|line| !line.trim().is_empty()).map(str::to_owned));
+    error.causes.extend(said);
     Err(error)
 }
 
