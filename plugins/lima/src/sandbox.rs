@@ -91,7 +91,8 @@ pub(crate) async fn prepare(cx: &Context, request: &PrepareRequest) -> Result<In
 
     // The places are the same wherever the machine's home is.
     let layout = layout::layout(spec, known.machine(&needed), files.root())?;
-    for copied in layout.copies.iter().chain(&layout.seeds) {
+    // What the run itself is given comes last: where the start fails, nobody takes it away.
+    for copied in &layout.seeds {
         files.put(copied)?;
     }
     let wanted = Wanted { spec, table: &table, exports: &needed, places: &layout.places };
@@ -111,8 +112,12 @@ fn made(
     layout: Layout,
     new: Option<String>,
 ) -> Result<Instance> {
+    let files = kept.files();
     for copied in &layout.copies {
-        kept.files().put(copied)?;
+        if let Err(e) = files.put(copied) {
+            files.end(&spec.run)?;
+            return Err(e);
+        }
     }
     let mut notes: Vec<String> = new.into_iter().collect();
     notes.extend(machine::remarks(record, spec, table, &kept.name));
