@@ -7,7 +7,13 @@
 mod lima {
     pub(crate) mod scene;
 
+    mod consent;
+    mod drift;
+    mod dying;
     mod prune;
     mod refusing;
+    mod releases;
+    mod starting;
     mod stop;
+    mod together;
 }

@@ -35,6 +35,11 @@ impl Scene {
         scene
     }
 
+    /// Has Lima's directory elsewhere from now on.
+    pub(crate) fn set_lima_home(&mut self, dir: &Path) {
+        self.0.set("LIMA_HOME", dir);
+    }
+
     /// Other keys of `sandbox` and of `sandbox.lima`; nothing is started.
     pub(crate) fn reconfigure(&self, more: &str, table: &str) {
         self.user_config(&Sandbox::Lima.configuration(more, table));

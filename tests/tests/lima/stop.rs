@@ -2,6 +2,7 @@
 
 use workmux_tests::{Pty, require_engine};
 
+use super::dying::ended;
 use super::scene::Scene;
 
 const QUESTION: &str = "Stop them? [y/N] ";
@@ -221,7 +222,7 @@ fn who_runs_in_a_machine_is_shown_and_ends_with_it() {
     let all = scene.instances(&scene.stop(&["--dry-run", "--json"]).ok());
     assert_eq!(all[0]["in_use"].as_bool(), Some(true));
     scene.stop(&[&name, "--yes"]).ok().says(&format!("✓ Stopped '{name}'\n"));
-    running.end().code(125).warns(&name);
+    ended(&running.end(), &name);
     assert_eq!(scene.status(&name), "Stopped");
     scene.shell(&["true"]).run().ok();
     scene.assert_clean();
