@@ -299,6 +299,8 @@ pub(crate) fn failure(what: &str, output: &ToolOutput) -> Error {
     } else if has("qemu-system-") && (has("not found") || has("no such file")) || has("failed to find the QEMU binary")
     {
         (ErrorKind::MissingTool, "install QEMU, which Lima runs machines with: sudo apt install qemu-system qemu-utils")
+    } else if has("unable to load instance") {
+        (ErrorKind::ToolFailed, "that directory is no machine, and Lima lists nothing while it is there: remove it")
     } else {
         (ErrorKind::ToolFailed, "try it by hand: limactl list")
     };

@@ -69,7 +69,7 @@ pub(crate) async fn ensure(cx: &Context, kept: &Kept, wanted: &Wanted<'_>) -> Re
         return Err(foreign(&kept.name));
     }
     match found.status {
-        Status::Running => running(cx, kept, wanted, found).await,
+        Status::Running => running(cx, kept, wanted, found, Boot::Theirs).await,
         Status::Broken => {
             cx.progress(format!("machine '{}' is broken: ending what is left of it", kept.name), 0, 0);
             force_stop(cx, &kept.name).await?;
@@ -180,7 +180,7 @@ async fn started(cx: &Context, kept: &Kept, wanted: &Wanted<'_>, _held: &Held) -
     let what = format!("starting machine '{name}'");
     let output = limactl::watch(cx, &what, &["start", "--tty=false", START_FLAG, name], START).await?;
     match settled(cx, name).await? {
-        Some(found) if found.status == Status::Running => running(cx, kept, wanted, found)
+        Some(found) if found.status == Status::Running => running(cx, kept, wanted, found, Boot::Ours)
             .await
             .map_err(|e| if output.code == Some(0) { e } else { e.cause(last_words(&output)) }),
         found => Err(not_started(found, &output)),
@@ -223,14 +223,23 @@ fn last_line(path: &Path) -> Option<String> {
     Some(line.chars().take(200).collect())
 }
 
+/// Who waited until the machine had booted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Boot {
+    /// Our start.
+    Ours,
+    /// Perhaps nobody: Lima calls a machine running from its first moment on.
+    Theirs,
+}
+
 /// Looks at a machine that runs from inside, and remembers it.
-async fn running(cx: &Context, kept: &Kept, wanted: &Wanted<'_>, found: Listed) -> Result<Record> {
+async fn running(cx: &Context, kept: &Kept, wanted: &Wanted<'_>, found: Listed, boot: Boot) -> Result<Record> {
     let missing = exports::missing(wanted.exports, &found.exports);
     if !missing.is_empty() {
         return Err(drifted(&found.name, &missing));
     }
     let start = record::start(&found.dir);
-    let told = booted(cx, kept, wanted, &found).await?;
+    let told = booted(cx, kept, wanted, &found, boot).await?;
     if let Some(failed) = &told.failed {
         return Err(Error::new(
             ErrorKind::ToolFailed,
@@ -271,13 +280,15 @@ async fn running(cx: &Context, kept: &Kept, wanted: &Wanted<'_>, found: Listed) 
     Ok(record)
 }
 
-async fn booted(cx: &Context, kept: &Kept, wanted: &Wanted<'_>, found: &Listed) -> Result<Told> {
+async fn booted(cx: &Context, kept: &Kept, wanted: &Wanted<'_>, found: &Listed, boot: Boot) -> Result<Told> {
     let host = Export { location: kept.files().root().to_owned(), writable: false }.mount_point();
     let since = Instant::now();
     loop {
-        let told = ready::ask(cx, found, &host.to_string_lossy(), wanted.places).await?;
-        if !told.booting {
-            return Ok(told);
+        match ready::ask(cx, found, &host.to_string_lossy(), wanted.places).await {
+            Ok(told) if !told.booting => return Ok(told),
+            Ok(_) => {}
+            Err(_) if boot == Boot::Theirs && is_starting(&found.dir) => {}
+            Err(e) => return Err(e),
         }
         if since.elapsed() > BOOT {
             return Err(Error::new(
@@ -289,6 +300,16 @@ async fn booted(cx: &Context, kept: &Kept, wanted: &Wanted<'_>, found: &Listed) 
         cx.progress(format!("machine '{}' is still booting", found.name), 0, 0);
         cx.sleep(Duration::from_secs(1)).await?;
     }
+}
+
+/// Whether the host agent runs and has not yet reported how the start went.
+fn is_starting(dir: &Path) -> bool {
+    let events = std::fs::read_to_string(dir.join("ha.stdout.log")).unwrap_or_default();
+    let over = |line: &str| {
+        let event: Value = serde_json::from_str(line).unwrap_or_default();
+        ["running", "degraded", "exiting"].iter().any(|key| event["status"][key] == json!(true))
+    };
+    !events.is_empty() && !events.lines().any(over) && !record::start(dir).is_empty()
 }
 
 fn drifted(name: &str, missing: &[&Export]) -> Error {
@@ -387,6 +408,26 @@ mod tests {
         assert!(!is_ours(&with(&[export("/state/machines/wm-y/host", false)]), &kept));
         assert!(!is_ours(&with(&[export("/state/machines/wm-x/host", true)]), &kept));
         assert!(!is_ours(&with(&[]), &kept));
+    }
+
+    #[test]
+    fn a_machine_is_starting_until_its_host_agent_says_how_that_went() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+        assert!(!is_starting(dir.path()));
+        write("lima.yaml", "{}");
+        write("ha.pid", &std::process::id().to_string());
+        let first = "{\"status\":{\"sshLocalPort\":1}}\n";
+        write("ha.stdout.log", first);
+        assert!(is_starting(dir.path()));
+        for last in [r#"{"status":{"running":true}}"#, r#"{"status":{"exiting":true,"errors":["x"]}}"#] {
+            write("ha.stdout.log", &format!("{first}{last}\n"));
+            assert!(!is_starting(dir.path()), "{last}");
+        }
+        write("ha.stdout.log", first);
+        // No process has this number.
+        write("ha.pid", "2147483646");
+        assert!(!is_starting(dir.path()));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! One sandbox, decided: the verb `prepare`. What is decided here is all that the later verbs know.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -199,6 +200,9 @@ pub(crate) async fn release(cx: &Context, request: &ReleaseRequest) -> Result<()
     files.end(&request.run)
 }
 
+/// How long a machine may take to be gone that is being stopped.
+const STOPPING: Duration = Duration::from_secs(15);
+
 /// The first process of a sandbox ends everything in it, and then what laid it out ends. That names the run's directory
 /// on its command line; this script does not, so that it does not find itself.
 const END: &str = r#"
@@ -217,11 +221,19 @@ exit 1
 
 async fn end(cx: &Context, sandbox: &Sandbox, run: &str) -> Result<()> {
     let input = format!("run={}\n{END}", ssh::quoted(&[run]));
-    let output = ssh::script(cx, &sandbox.ssh_config, &sandbox.dir, &sandbox.machine, &["sh", "-s"], input).await?;
-    // Where the machine has stopped meanwhile, nothing runs in it.
-    if output.code == Some(0) || record::start(&sandbox.dir).is_empty() {
-        return Ok(());
-    }
+    let since = Instant::now();
+    let output = loop {
+        let (config, words) = (&sandbox.ssh_config, ["sh", "-s"]);
+        let output = ssh::script(cx, config, &sandbox.dir, &sandbox.machine, &words, input.clone()).await?;
+        // Where the machine has stopped meanwhile, nothing runs in it. One that is about to does not answer any more.
+        if output.code == Some(0) || record::start(&sandbox.dir).is_empty() {
+            return Ok(());
+        }
+        if since.elapsed() > STOPPING {
+            break output;
+        }
+        cx.sleep(Duration::from_millis(500)).await?;
+    };
     let mut error =
         Error::new(ErrorKind::ToolFailed, format!("what runs in the machine '{}' could not be ended", sandbox.machine))
             .hint(format!("stop it: workmux sandbox stop {}", sandbox.machine));

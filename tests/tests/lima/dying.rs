@@ -1,0 +1,101 @@
+//! A machine that ends under a run: the run says which, nothing hangs, what was committed is there, and the next run works.
+
+use workmux_tests::{Finished, PATIENCE, require_engine, wait_until};
+
+use super::scene::Scene;
+
+/// A run whose machine ended: the way out of it, or by the signal that everybody in a machine gets that is shut down.
+#[track_caller]
+pub(crate) fn ended(run: &Finished, machine: &str) {
+    if run.code == Some(143) {
+        assert!(!run.stderr.contains("Error: "), "{run}");
+        return;
+    }
+    let run = run.clone().code(125).warns(&format!("the sandbox '{machine}' was ended from outside"));
+    assert_eq!(run.stderr.matches("Error: ").count(), 1, "{run}");
+    run.warns("Hint: ");
+}
+
+/// Has a machine end like this under an agent that has committed.
+fn dies(end: impl Fn(&Scene, &str)) {
+    let scene = Scene::warm();
+    let name = scene.machine();
+    let dir = scene.worktree("topic");
+    let commit = "git commit --quiet --allow-empty --message=meanwhile";
+    let (pausing, pipe) = workmux_tests::pausing("true");
+    let running = scene.agent(&["sh", "-c", &format!("{commit} && {pausing}")]).dir(&dir).within(PATIENCE).start();
+    let told = workmux_tests::told(&dir.join(pipe));
+    end(&scene, &name);
+    let run = running.wait();
+    drop(told);
+    ended(&run, &name);
+    assert_eq!(scene.git(&dir, &["log", "--format=%s", "-1", "topic"]).ok().stdout, "meanwhile\n");
+
+    scene.agent(&["git", "log", "--format=%s", "-1"]).dir(&dir).run().ok().says("meanwhile\n");
+    assert_eq!((scene.machine(), scene.count("create")), (name, 1));
+    scene.assert_clean();
+}
+
+#[test]
+fn a_run_survives_no_death_of_its_driver_but_its_commits_do() {
+    require_engine!("lima");
+    dies(|scene, name| scene.kill(name, "qemu.pid"));
+}
+
+#[test]
+fn a_run_whose_machine_is_stopped_by_force_ends() {
+    require_engine!("lima");
+    dies(|scene, name| drop(scene.limactl(&["stop", "--force", name]).ok()));
+}
+
+#[test]
+fn a_run_whose_machine_is_stopped_ends() {
+    require_engine!("lima");
+    dies(|scene, name| drop(scene.limactl(&["stop", name]).ok()));
+}
+
+#[test]
+fn a_run_whose_machine_is_deleted_ends() {
+    require_engine!("lima");
+    let scene = Scene::warm();
+    let name = scene.machine();
+    let dir = scene.worktree("topic");
+    let running = scene.waiting("agent", &dir, "true");
+    scene.limactl(&["delete", "--force", &name]).ok();
+    ended(&running.end(), &name);
+    // The next run makes another one.
+    scene.agent(&["true"]).dir(&dir).run().ok();
+    assert_eq!((scene.machine(), scene.count("create")), (name, 2));
+    scene.assert_clean();
+}
+
+#[test]
+fn a_dead_host_agent_is_replaced() {
+    require_engine!("lima");
+    let scene = Scene::warm();
+    let name = scene.machine();
+    let dir = scene.worktree("topic");
+    let running = scene.waiting("agent", &dir, "git commit --quiet --allow-empty --message=meanwhile; exit 7");
+    scene.kill(&name, "ha.pid");
+    assert_eq!(scene.status(&name), "Broken");
+    // The machine is there without it, and so is the run in it.
+    running.go_on().wait().code(7);
+    assert_eq!(scene.git(&dir, &["log", "--format=%s", "-1", "topic"]).ok().stdout, "meanwhile\n");
+    scene.agent(&["git", "log", "--format=%s", "-1"]).dir(&dir).run().ok().says("meanwhile\n");
+    assert_eq!((scene.status(&name).as_str(), scene.count("create")), ("Running", 1));
+    scene.assert_clean();
+}
+
+#[test]
+fn a_machine_that_dies_by_itself_is_started_by_the_next_run() {
+    require_engine!("lima");
+    let scene = Scene::new();
+    scene.faults(r#"{"driver_dies_after_ms": 1}"#);
+    let _it_may_be_quicker = scene.shell(&["true"]).run();
+    scene.mend();
+    let name = scene.machine();
+    wait_until("its end", || scene.status(&name) == "Stopped");
+    scene.shell(&["true"]).run().ok();
+    assert_eq!((scene.status(&name).as_str(), scene.count("create")), ("Running", 1));
+    scene.assert_clean();
+}
