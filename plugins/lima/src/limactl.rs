@@ -225,7 +225,8 @@ fn tool(words: &[&str], deadline: Duration) -> Tool {
 /// said; neither says for certain what became of the machine.
 pub(crate) async fn watch(cx: &Context, what: &str, words: &[&str], deadline: Duration) -> Result<ToolOutput> {
     cx.require_tool(LIMACTL, INSTALL)?;
-    let mut running = cx.start(tool(words, deadline)).await?;
+    // A machine that boots goes on doing so, and is found by the next start.
+    let mut running = cx.start(Tool { work_goes_on: true, ..tool(words, deadline) }).await?;
     let mut last: Vec<String> = Vec::new();
     let mut said = String::new();
     loop {

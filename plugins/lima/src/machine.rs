@@ -113,6 +113,7 @@ async fn create(cx: &Context, kept: &Kept, wanted: &Wanted<'_>) -> Result<()> {
     if let Some(worktrees) = spec.worktrees.as_ref().filter(|dir| !dir.exists()) {
         std::fs::create_dir_all(worktrees)?;
     }
+    check_exports(exports)?;
     let template = Template {
         image: spec.image.as_deref(),
         cpus: table.cpus(),
@@ -147,14 +148,19 @@ fn check_socket_path(name: &str) -> Result<()> {
 /// Where Lima keeps its machines.
 pub(crate) fn lima_home() -> PathBuf {
     let of = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    of("LIMA_HOME").unwrap_or_else(|| of("HOME").unwrap_or_default().join(".lima"))
+    let home = of("LIMA_HOME").unwrap_or_else(|| of("HOME").unwrap_or_default().join(".lima"));
+    // As Lima itself says it.
+    home.canonicalize().unwrap_or(home)
 }
 
 /// Brings the configuration of a machine that does not run up to date.
 async fn configure(cx: &Context, wanted: &Wanted<'_>, found: &Listed) -> Result<()> {
+    check_exports(wanted.exports)?;
     let mut changes: Vec<(&str, Value)> = Vec::new();
-    if !exports::missing(wanted.exports, &found.exports).is_empty() {
-        let all = exports::pruned(found.exports.iter().chain(wanted.exports).cloned().collect());
+    // Lima follows what lies there now: a link that somebody put there since is nothing that was agreed to.
+    let honest: Vec<Export> = found.exports.iter().filter(|export| is_plain(&export.location)).cloned().collect();
+    if honest.len() < found.exports.len() || !exports::missing(wanted.exports, &honest).is_empty() {
+        let all = exports::pruned(honest.into_iter().chain(wanted.exports.iter().cloned()).collect());
         changes.push((".mounts", template::mounts(&all)));
     }
     if found.cpus != wanted.table.cpus() {
@@ -170,6 +176,23 @@ async fn configure(cx: &Context, wanted: &Wanted<'_>, found: &Listed) -> Result<
     let words = ["edit", "--tty=false", "--set", &set.join(" | "), &found.name];
     let output = limactl::run(cx, &words, EDIT).await?;
     if output.code == Some(0) { Ok(()) } else { Err(limactl::failure("edit", &output)) }
+}
+
+/// Whether a directory is there, and is no link and behind none.
+fn is_plain(path: &Path) -> bool {
+    path.is_dir() && path.canonicalize().is_ok_and(|real| real == path)
+}
+
+/// Refuses to show a machine what a link leads to: links can be changed by others than the user.
+fn check_exports(exports: &[Export]) -> Result<()> {
+    match exports.iter().find(|export| !is_plain(&export.location)) {
+        Some(export) => Err(Error::refused(format!(
+            "'{}' is no directory, or is reached through a link, and would be shown to a machine",
+            export.location.display()
+        ))
+        .hint("name the place that it leads to")),
+        None => Ok(()),
+    }
 }
 
 /// Starts it, and looks whether it is there: a start that fails may leave a machine that works, and the other way round.
@@ -272,7 +295,7 @@ async fn running(cx: &Context, kept: &Kept, wanted: &Wanted<'_>, found: Listed, 
         agent: told.agent,
         no_agent: told.no_agent,
         image: found.image,
-        developed: before.developed,
+        developed: told.developed,
         cpus: found.cpus,
         memory: found.memory,
     };
@@ -325,14 +348,20 @@ fn drifted(name: &str, missing: &[&Export]) -> Error {
     error
 }
 
-/// What a machine that was not there before sees of the host.
-pub(crate) fn introduction(record: &Record, name: &str) -> String {
+/// What a machine sees of the host that it did not see when it was last looked at.
+pub(crate) fn introduction(known: &Record, record: &Record, name: &str) -> Option<String> {
+    let new: Vec<&Export> = record.exports.iter().filter(|export| !known.exports.contains(export)).collect();
+    if new.is_empty() {
+        return None;
+    }
+    let kind = if known.exports.is_empty() { "new machine" } else { "machine" };
+    let more = if known.exports.is_empty() { "" } else { "also " };
     let shown = |export: &Export| {
         let how = if export.writable { "writable" } else { "read-only" };
         format!("'{}' ({how})", export.location.display())
     };
-    let all: Vec<String> = record.exports.iter().map(shown).collect();
-    format!("new machine '{name}', which sees {}", all.join(", "))
+    let all: Vec<String> = new.into_iter().map(shown).collect();
+    Some(format!("{kind} '{name}', which {more}sees {}", all.join(", ")))
 }
 
 /// What differs from the configuration without stopping anybody, each with what brings it.

@@ -96,7 +96,7 @@ pub(crate) async fn prepare(cx: &Context, request: &PrepareRequest) -> Result<In
     }
     let wanted = Wanted { spec, table: &table, exports: &needed, places: &layout.places };
     let record = machine::ensure(cx, &kept, &wanted).await?;
-    let new = known.start.is_empty().then(|| machine::introduction(&record, &kept.name));
+    let new = machine::introduction(&known, &record, &kept.name);
     // Now with the home and the exports that the machine really has.
     let layout = layout::layout(spec, record.machine(&record.exports), files.root())?;
     made(&kept, &record, spec, &table, layout, new)
