@@ -10,7 +10,7 @@ use super::scene::{Scene, exists};
 const QUESTION: &str = "Delete 1 Lima VM(s)? [y/N] ";
 
 fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+    SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs()
 }
 
 #[test]
