@@ -63,7 +63,7 @@ fn a_machine_made_for_worktrees_has_the_main_checkout_after_a_stop() {
 
 fn sizes(scene: &Scene) -> (u64, u64) {
     let line = scene.limactl(&["list", "--json", &scene.machine()]).ok().stdout;
-    let one: Value = serde_json::from_str(line.trim()).expect("JSON");
+    let one: Value = serde_json::from_str(line.trim()).expect("an object");
     (one["cpus"].as_u64().expect("a number"), one["memory"].as_u64().expect("a number"))
 }
 

@@ -1,6 +1,6 @@
 //! Starts that go wrong: one message with the next step, and the run after the cause is gone works.
 
-use workmux_tests::{Finished, PATIENCE, require_engine};
+use workmux_tests::{Finished, PATIENCE, require_engine, wait_until};
 
 use super::scene::Scene;
 
@@ -111,9 +111,9 @@ fn a_start_that_times_out_may_have_brought_a_machine_that_works() {
 fn a_start_that_is_interrupted_is_taken_up_again() {
     require_engine!("lima");
     let scene = Scene::new();
-    scene.faults(r#"{"boot_ms": 3000}"#);
+    scene.faults(r#"{"boot_ms": 5000}"#);
     let running = scene.shell(&["true"]).start();
-    workmux_tests::wait_until("a start", || scene.count("start") == 1);
+    wait_until("a machine that boots", || scene.machines().iter().any(|name| scene.status(name) == "Running"));
     running.signal(nix::sys::signal::Signal::SIGINT);
     running.wait().code(130);
     scene.mend();
@@ -151,7 +151,7 @@ fn a_machine_that_looks_broken_while_somebody_starts_it_is_waited_for() {
     scene.limactl(&["stop", &name]).ok();
     scene.faults(r#"{"broken_window_ms": 1500}"#);
     let theirs = scene.program("limactl").args(["start", "--tty=false", &name]).dir("/").start();
-    workmux_tests::wait_until("the window", || scene.status(&name) == "Broken");
+    wait_until("the window", || scene.status(&name) == "Broken");
     scene.shell(&["true"]).run().ok();
     theirs.wait().ok();
     assert_eq!((scene.count("start"), scene.count("stop")), (2, 1), "nobody's start was disturbed");
