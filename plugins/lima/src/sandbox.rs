@@ -95,17 +95,12 @@ pub(crate) async fn prepare(cx: &Context, request: &PrepareRequest) -> Result<In
         files.put(copied)?;
     }
     let wanted = Wanted { spec, table: &table, exports: &needed, places: &layout.places };
-<<<<<<< HEAD
-    let record = machine::ensure(cx, &kept, &wanted).await?;
-    let new = machine::introduction(&known, &record, &kept.name);
-=======
     let ensured = machine::ensure(cx, &kept, &wanted).await;
     let record = ensured.inspect_err(|_| {
         // Nobody releases what was never prepared.
         _ = files.end(&spec.run);
     })?;
-    let new = known.start.is_empty().then(|| machine::introduction(&record, &kept.name));
->>>>>>> h-lima
+    let new = machine::introduction(&known, &record, &kept.name);
     // Now with the home and the exports that the machine really has.
     let layout = layout::layout(spec, record.machine(&record.exports), files.root())?;
     made(&kept, &record, spec, &table, layout, new)
