@@ -146,7 +146,7 @@ fn check_guest(guest: &Path, limit: u64) -> Result<()> {
     }
 }
 
-/// Where the test build lies.
+/// Where the guest program's build goes.
 fn guest_target(workspace: &Workspace, profile: Profile) -> PathBuf {
     match profile {
         Profile::Test => test_target(workspace).join("guest"),
@@ -154,6 +154,7 @@ fn guest_target(workspace: &Workspace, profile: Profile) -> PathBuf {
     }
 }
 
+/// Where the test build lies.
 pub(crate) fn test_target(workspace: &Workspace) -> PathBuf {
     workspace.target.join("test")
 }
