@@ -163,6 +163,17 @@ fn it_starts_as_the_first_process_without_any_privilege() {
 }
 
 #[test]
+fn the_terminals_of_others_are_not_there_and_new_ones_can_be_had() {
+    let Some(machine) = Machine::new() else { return };
+    let mut other = nix::pty::openpty(None, None).unwrap();
+    let name = nix::unistd::ttyname(&mut other.slave).unwrap();
+    let said = machine
+        .run("", &format!("ls /dev/pts; [ -e {} ] && echo there; script -qc tty /dev/null 2>&1; true", name.display()));
+    let said: Vec<&str> = said.lines().map(str::trim).collect();
+    assert_eq!(said, ["ptmx", "/dev/pts/0"]);
+}
+
+#[test]
 fn its_namespaces_are_its_own() {
     let Some(machine) = Machine::new() else { return };
     let list = "for n in user mnt pid ipc; do readlink /proc/self/ns/$n; done";

@@ -38,7 +38,8 @@ pub trait Transport: Send + Sync + 'static {
     async fn exec(&self, cx: &Context, request: ExecRequest) -> Result<Exec>;
 
     /// The plan's program ended before the guest's first process reported: turns what it left into an error worth
-    /// reading. `None` = the program's own words say it best. Changes nothing.
+    /// reading. `None` = the program's own words say it best. Also asked where a sandbox that had begun was ended from
+    /// outside: then there is nothing that it left. Changes nothing.
     async fn explain(&self, _cx: &Context, _request: ExplainRequest) -> Result<Option<Error>> {
         Ok(None)
     }

@@ -57,6 +57,9 @@ pub struct Tool {
     pub deadline_ms: u64,
     /// For [`Context::start`]: its output goes to a pseudo-terminal, because some tools tell how far they are only there.
     pub terminal: bool,
+    /// For [`Context::start`]: what it has started may go on when it is ended early, because it is whole by itself (a
+    /// machine that boots). It alone is asked to end then.
+    pub work_goes_on: bool,
 }
 
 /// What a tool left.

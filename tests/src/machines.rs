@@ -20,12 +20,6 @@ impl Machines {
         Self(home.join(LIMA_HOME))
     }
 
-    /// Where they are; and what they would run with, which the stand-in does not.
-    pub(crate) fn variables(&self) -> [(&'static str, &Path); 3] {
-        let none = Path::new("no-qemu-in-tests");
-        [("LIMA_HOME", &self.0), ("QEMU_SYSTEM_X86_64", none), ("QEMU_SYSTEM_AARCH64", none)]
-    }
-
     /// The search path with the stand-in in front.
     pub(crate) fn search_path(base: &OsStr) -> OsString {
         let mut path = OsString::new();

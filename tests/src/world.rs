@@ -224,7 +224,7 @@ impl World {
         let run = Run::new(program).dir(dir).env("HOME", self.home());
         let path = self.git.map_or_else(search_path, |git| git.search_path.into());
         let run = match &self.machines {
-            Some(machines) => run.env("PATH", Machines::search_path(&path)).envs(machines.variables()),
+            Some(_) => run.env("PATH", Machines::search_path(&path)).env("LIMA_HOME", self.lima_home()),
             None => run.env("PATH", path),
         };
         let run = run.env("XDG_RUNTIME_DIR", self.home().join("run/user")).env("TMPDIR", self.home().join("tmp"));

@@ -1,19 +1,23 @@
-//! Lima's backend beyond what is common to all sandboxes: the life of its machines, what goes wrong with them, and what of
-//! them a sandbox reaches. All of it on the stand-in (`tests/limactl/README.md`).
-
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+//! What is Lima's own, from end to end, on the stand-in for `limactl`: machines that outlive runs. What runs in every kind
+//! of sandbox is another test's.
+//!
+//! `scene` is the harness, `stop`, `prune` and `install` what is done to machines by hand, `together` (runs at once),
+//! `starting` and `dying` what becomes of runs when machines do not do as they should, `refusing` a `limactl` that does not
+//! work, `drift` and `consent` what a machine may not do as it was started, `inside` what a sandbox sees, and `releases` all
+//! of it on each release of Lima's that the stand-in plays.
 
 mod lima {
-    pub(crate) mod case;
+    pub(crate) mod scene;
 
     mod consent;
-    mod developing;
-    mod drifting;
+    mod drift;
     mod dying;
-    mod pruning;
-    mod reaching;
+    mod inside;
+    mod install;
+    mod prune;
+    mod refusing;
     mod releases;
     mod starting;
-    mod stopping;
-    mod talking;
+    mod stop;
+    mod together;
 }

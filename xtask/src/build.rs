@@ -58,6 +58,9 @@ pub(crate) fn run(workspace: &Workspace, profile: Profile) -> Result<()> {
 pub(crate) fn make(workspace: &Workspace, profile: Profile) -> Result<Product> {
     let started = Instant::now();
     eprintln!("building ...");
+    // Two cargos at once: each would make the other's directory by putting its own in that place.
+    let guests = guest_target(workspace, profile);
+    fs::create_dir_all(&guests).map_err(|e| format!("could not make '{}': {e}", guests.display()))?;
     let (built, guest) = std::thread::scope(|scope| {
         let guest = scope.spawn(|| build_guest(workspace, profile));
         let built = build_host(workspace, profile);
@@ -119,11 +122,7 @@ fn build_guest(workspace: &Workspace, profile: Profile) -> Result<PathBuf> {
     command.args(["-p", "workmux-guest", "--bin", "workmux-guest", "--profile", "guest"]);
     command.args(["--target", &workspace.triple]);
     // Its flags differ, so it has a directory of its own; with a target given they do not reach build scripts.
-    let target = match profile {
-        Profile::Test => test_target(workspace).join("guest"),
-        Profile::Dev | Profile::Release => workspace.target.join("guest"),
-    };
-    command.arg("--target-dir").arg(target);
+    command.arg("--target-dir").arg(guest_target(workspace, profile));
     command.env_remove("RUSTFLAGS").env("CARGO_ENCODED_RUSTFLAGS", GUEST_FLAGS);
     if profile == Profile::Test && workspace.has_feature("workmux-guest", "mutants") {
         command.args(["--features", "mutants"]);
@@ -144,6 +143,14 @@ fn check_guest(guest: &Path, limit: u64) -> Result<()> {
         Ok(false) => Ok(()),
         Ok(true) => Err(format!("'{}' is not static: a sandbox may hold nothing it could load", guest.display())),
         Err(why) => Err(format!("'{}': {why}", guest.display())),
+    }
+}
+
+/// Where the guest program's build goes.
+fn guest_target(workspace: &Workspace, profile: Profile) -> PathBuf {
+    match profile {
+        Profile::Test => test_target(workspace).join("guest"),
+        Profile::Dev | Profile::Release => workspace.target.join("guest"),
     }
 }
 

@@ -7,6 +7,7 @@ use std::ffi::CString;
 use std::io::stdin;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 
 use nix::fcntl::OFlag;
 use nix::mount::{MsFlags, mount};
@@ -57,6 +58,22 @@ fn release_terminal() -> nix::Result<()> {
     released
 }
 
+/// Terminals of its own: those that are there are other people's, who type into them. The one it was given, if it was
+/// given one, stays open and gets the name that programs look for.
+fn own_terminals() -> nix::Result<()> {
+    const CONSOLE: &str = "/dev/console";
+    if !Path::new("/dev/pts").is_dir() {
+        return Ok(());
+    }
+    // By its name: the descriptor is of the outer namespace, from which nothing can be bound any more.
+    let given = std::fs::read_link("/proc/self/fd/0").unwrap_or_default();
+    if given.starts_with("/dev/pts") && Path::new(CONSOLE).exists() {
+        let _nameless = mount(Some(&given), CONSOLE, None::<&str>, MsFlags::MS_BIND, None::<&str>);
+    }
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
+    mount(Some("devpts"), "/dev/pts", Some("devpts"), flags, Some("newinstance,ptmxmode=0666,mode=0600"))
+}
+
 /// In the child: becomes the program. Comes back with the reason where it cannot. `alive` ends with the parent.
 fn become_first(program: &[CString], alive: &OwnedFd) -> String {
     let steps = || -> Result<(), (&str, nix::errno::Errno)> {
@@ -68,6 +85,7 @@ fn become_first(program: &[CString], alive: &OwnedFd) -> String {
         }
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
         mount(Some("proc"), "/proc", Some("proc"), flags, None::<&str>).map_err(|e| ("could not mount '/proc'", e))?;
+        own_terminals().map_err(|e| ("could not mount '/dev/pts'", e))?;
         confine::drop_privileges().map_err(|(step, e)| (step.what(), e))?;
         sys::close_on_exec_from(3);
         sys::default_signal_actions();

@@ -77,7 +77,7 @@ impl Everything {
         }
         let survey = Survey::new(surroundings);
         let live: Vec<Record> = runs::live(&surroundings.state).into_iter().map(|(_, record)| record).collect();
-        let progress = Arc::new(Progress::new(Out::Result));
+        let progress = Arc::new(Progress::new(Out::Note));
         let mut all = Self { progress, backends: Vec::new(), instances: Vec::new(), failed: Vec::new() };
         for name in names {
             match ask_one(&registry, &survey, &name, &all.progress).await {

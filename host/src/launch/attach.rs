@@ -117,6 +117,7 @@ async fn join(
         terminal,
         tool_environment: backend.tool_environment(),
         backend: backend.name().to_owned(),
+        sandbox: record.instance.as_ref().map(|instance| instance.name.clone()).unwrap_or_default(),
         stop: Box::pin(std::future::pending()),
         signals,
     };

@@ -47,6 +47,8 @@ pub(super) async fn show(wish: Wish, place: Place, chosen: Chosen<'_>, surroundi
     }
     let boundary =
         if mounted { Some(enter(&place.repository, state, &run_id).await?.map_err(Report::new)?) } else { None };
+    // A run's own directories have names that nobody can guess; what is shown is the same each time.
+    let by_chance: Vec<String> = boundary.iter().flat_map(|(b, _)| b.mounts()).filter_map(by_chance).collect();
     let shown = async {
         let git = boundary.as_ref().map(|(b, _)| b.mounts()).unwrap_or_default();
         let program = guest_program::find(surroundings)?;
@@ -95,11 +97,21 @@ pub(super) async fn show(wish: Wish, place: Place, chosen: Chosen<'_>, surroundi
     if let Some((boundary, _)) = boundary {
         let _thrown_away = tokio::task::spawn_blocking(move || boundary.leave()).await;
     }
-    let text = shown?
+    let mut text = shown?;
+    for name in by_chance {
+        text = text.replace(&name, &"0".repeat(name.len()));
+    }
+    let text = text
         .replace(&*stand_ins.to_string_lossy(), "")
         .replace(&*state.to_string_lossy(), &surroundings.state.to_string_lossy());
     crate::ui::print(&text);
     Ok(0)
+}
+
+/// The part of a mount's source below what all runs of the repository share.
+fn by_chance(mount: crate::git::GitMount) -> Option<String> {
+    let below = mount.source.strip_prefix(mount.shares.first()?).ok()?;
+    Some(below.components().next()?.as_os_str().to_str()?.to_owned())
 }
 
 /// Prints a joining command.

@@ -4,7 +4,7 @@ use color_eyre::eyre::Report;
 use serde_json::Value;
 use workmux_plugin_api::{CheckRequest, ExplainRequest, Instance, Remedy};
 
-use crate::error::{because, explained};
+use crate::error::{because, explained, failed};
 use crate::plugins::Backend;
 use crate::supervisor::Unstarted;
 
@@ -48,6 +48,14 @@ pub(super) async fn explain(
         }
         // The program's own words, above ours.
         crate::ui::raw_error(&unstarted.said);
+    }
+    // It had begun: only the backend knows what became of it.
+    let request =
+        ExplainRequest { settings: settings.clone(), instance: instance.clone(), ..ExplainRequest::default() };
+    if !report.is::<Unstarted>()
+        && let Ok(Some(error)) = backend.explain(request).await
+    {
+        return Failed { report: failed(&report.to_string(), &error), remedy: error.remedy };
     }
     let request =
         CheckRequest { settings: settings.clone(), image: about.image.clone(), agent: about.agent.to_owned() };

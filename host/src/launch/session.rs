@@ -338,6 +338,7 @@ impl Stage {
             terminal,
             tool_environment: self.backend.tool_environment(),
             backend: self.name.clone(),
+            sandbox: instance.name.clone(),
             stop: Box::pin(async {
                 let imported = async {
                     match stop.await {

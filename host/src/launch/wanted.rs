@@ -90,21 +90,37 @@ pub(super) fn build_spec(
     spec::build(&checkout, parts, &guard, wishes)
 }
 
-/// Where worktrees of this repository are made, unless that is a place that holds more than worktrees.
+/// Where worktrees of this repository are made, unless that is a place that holds more than worktrees, or one that a
+/// sandbox may have put something else in the place of: below a checkout, of whatever repository, or behind a link.
 fn worktrees(repository: &Repository, config: &Config, surroundings: &Surroundings) -> Option<PathBuf> {
     let main = repository.main_checkout.as_ref()?;
     let base = names::base_directory(config, main, &surroundings.home).ok()?;
-    // It may not exist yet, and what leads to it may be links.
-    let base = match base.canonicalize() {
-        Ok(base) => base,
-        Err(_) => base.parent()?.canonicalize().ok()?.join(base.file_name()?),
-    };
+    if !is_plain(&base) || below_a_checkout(&base, &surroundings.home) {
+        return None;
+    }
     let Surroundings { home, state, config_home, cache, executable, .. } = surroundings;
     let mut others =
         vec![main.clone(), repository.common_dir.clone(), home.clone(), state.clone(), config_home.clone()];
     others.extend([cache.clone(), surroundings.data_home.join("workmux")]);
     others.extend(programs(executable));
-    holds_only_worktrees(&base, &others, &[&repository.common_dir, state, cache]).then_some(base)
+    let closed = [&repository.common_dir, state, cache, &config_home.join("workmux"), &surroundings.data_home];
+    holds_only_worktrees(&base, &others, &closed.map(PathBuf::as_path)).then_some(base)
+}
+
+/// Whether a path, or the one above where it does not exist yet, is a directory that no link leads to.
+fn is_plain(path: &Path) -> bool {
+    match path.symlink_metadata() {
+        Ok(meta) => meta.is_dir() && path.canonicalize().is_ok_and(|real| real == path),
+        Err(_) => path.parent().is_some_and(|above| above.canonicalize().is_ok_and(|real| real == above)),
+    }
+}
+
+/// Whether the path, or one above it, is a checkout or a git directory. No sandbox has the home or what is above it.
+fn below_a_checkout(path: &Path, home: &Path) -> bool {
+    path.ancestors().take_while(|dir| !home.starts_with(dir)).any(|dir| {
+        dir.join(".git").symlink_metadata().is_ok()
+            || ["HEAD", "objects", "refs"].iter().all(|name| dir.join(name).symlink_metadata().is_ok())
+    })
 }
 
 /// Whether none of `others` lies in `base`, and `base` in none of `closed`.
@@ -163,6 +179,35 @@ mod tests {
         let above = ["/", "/u", "/u/src", "/u/src/app", "/u/.local", "/u/.local/share", "/opt/wm"];
         for bad in within.into_iter().chain(above) {
             assert!(!holds_only_worktrees(Path::new(bad), &others, &closed), "{bad}");
+        }
+    }
+
+    #[test]
+    fn p13_what_a_sandbox_can_put_in_the_place_of_that_directory_is_not_given_away() {
+        let home = tempfile::tempdir().unwrap();
+        let home = home.path().canonicalize().unwrap();
+        let at = |below: &str| home.join(below);
+        for dir in ["src/app__worktrees", "src/outer/.git", "src/outer/wt", "bare.git/objects", "bare.git/refs", "x"] {
+            std::fs::create_dir_all(at(dir)).unwrap();
+        }
+        std::fs::write(at("bare.git/HEAD"), "ref: refs/heads/main\n").unwrap();
+        std::os::unix::fs::symlink(at("x"), at("src/linked__worktrees")).unwrap();
+        std::os::unix::fs::symlink(at("src"), at("elsewhere")).unwrap();
+        let given = |below: &str| is_plain(&at(below)) && !below_a_checkout(&at(below), &home);
+        assert!(given("src/app__worktrees") && given("src/new__worktrees"));
+        // The home itself may be a checkout: no sandbox has it.
+        std::fs::create_dir(at(".git")).unwrap();
+        assert!(given("src/app__worktrees"));
+        for refused in [
+            "src/linked__worktrees",
+            "elsewhere/app__worktrees",
+            "elsewhere/new",
+            "src/outer/wt",
+            "src/outer/new",
+            "bare.git/wt",
+            "src/no/new",
+        ] {
+            assert!(!given(refused), "{refused}");
         }
     }
 }

@@ -155,8 +155,8 @@ impl HostServices for Services {
         let ticket = self.shared.begin()?;
         let (number, cancel) = (ticket.number, ticket.cancel.clone());
         let deadline = (tool.deadline_ms > 0).then(|| Duration::from_millis(tool.deadline_ms).min(LONGEST));
-        let stream =
-            Stream::start(command, tool.terminal, deadline, cancel, move || drop(ticket)).map_err(tool_error)?;
+        let stream = Stream::start(command, tool.terminal, tool.work_goes_on, deadline, cancel, move || drop(ticket))
+            .map_err(tool_error)?;
         lock(&self.shared.streams).insert(number, Arc::new(stream));
         Ok(number)
     }

@@ -67,6 +67,8 @@ pub struct Job {
     pub typing: Option<Arc<Typing>>,
     /// For messages.
     pub backend: String,
+    /// What the sandbox is called, for messages.
+    pub sandbox: String,
     /// A reason to end everything at once, without grace, should one come up.
     pub stop: Pin<Box<dyn Future<Output = Report>>>,
     /// Installed by the caller, for whom a signal means something earlier already.
@@ -114,6 +116,7 @@ struct Begun {
     guest: Option<Guest>,
     environment: Environment,
     backend: String,
+    sandbox: String,
     stop: Pin<Box<dyn Future<Output = Report>>>,
 }
 
@@ -131,11 +134,12 @@ async fn begin(job: Job) -> Result<Begun> {
     };
     let pump = terminal.map(|terminal| Pump::start(terminal, job.typing)).transpose()?;
     let guest = job.first_process.map(|f| Guest::new(f.door, f.start));
-    Ok(Begun { signals, plan, running, pump, guest, environment, backend: job.backend, stop: job.stop })
+    let (backend, sandbox, stop) = (job.backend, job.sandbox, job.stop);
+    Ok(Begun { signals, plan, running, pump, guest, environment, backend, sandbox, stop })
 }
 
 async fn see_through(begun: Begun, observer: &mut dyn Observer) -> (Result<Status>, Reaping) {
-    let Begun { mut signals, plan, mut running, pump, mut guest, environment, backend, mut stop } = begun;
+    let Begun { mut signals, plan, mut running, pump, mut guest, environment, backend, sandbox, mut stop } = begun;
     let mut state = State {
         status: None,
         program_ended: None,
@@ -277,7 +281,7 @@ async fn see_through(begun: Begun, observer: &mut dyn Observer) -> (Result<Statu
     let said = running.kept();
     let status = match failure {
         Some(report) => Err(report),
-        None => state.verdict(&backend, plan.as_ref(), &said),
+        None => state.verdict(&backend, &sandbox, plan.as_ref(), &said),
     };
     if !said.is_empty() && status.is_ok() {
         crate::ui::raw_error(&said);
@@ -353,14 +357,14 @@ impl State {
     }
 
     /// `said`: what the program said before the guest did.
-    fn verdict(self, backend: &str, plan: Option<&Plan>, said: &str) -> Result<Status> {
+    fn verdict(self, backend: &str, sandbox: &str, plan: Option<&Plan>, said: &str) -> Result<Status> {
         match (self.status, self.asked_to_end, self.program_ended) {
             (Some(status), _, _) => Ok(status),
             (None, Some(signal), _) => Ok(Status::Signaled(signal as i32)),
             (None, None, Some(status::ProgramEnd::Process(status))) if !self.direct && !self.reported => {
                 Err(Report::new(Unstarted { backend: backend.to_owned(), status, said: said.to_owned() }))
             }
-            (None, None, Some(end)) => end.verdict(backend, plan, self.direct),
+            (None, None, Some(end)) => end.verdict(backend, sandbox, plan, self.direct),
             (None, None, None) => Err(Report::msg(format!("backend '{backend}' never ended the command"))),
         }
     }

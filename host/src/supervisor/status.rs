@@ -72,7 +72,7 @@ pub(super) enum ProgramEnd {
 impl ProgramEnd {
     /// What the end means where no first process spoke. `direct`: none was expected, the program runs the command
     /// itself; otherwise it failed, or the guest ended its own first process.
-    pub(super) fn verdict(self, backend: &str, plan: Option<&Plan>, direct: bool) -> Result<Status> {
+    pub(super) fn verdict(self, backend: &str, sandbox: &str, plan: Option<&Plan>, direct: bool) -> Result<Status> {
         use std::os::unix::process::ExitStatusExt as _;
         match self {
             Self::Process(status) if direct || crate::mutant::off("p61_status") => {
@@ -92,7 +92,7 @@ impl ProgramEnd {
             }
             Self::Process(status) => Err(hinted(
                 format!(
-                    "the sandbox was ended from outside before its command was over (backend '{backend}', {status})"
+                    "the sandbox '{sandbox}' was ended from outside before its command was over (backend '{backend}', {status})"
                 ),
                 "somebody stopped or removed it, or the machine ran out of memory",
             )),
@@ -123,11 +123,11 @@ mod tests {
         assert_eq!(Status::Signaled(2).code(), 130);
         // Where the guest's first process did not speak, its program's status is not the command's.
         for status in [0, 1 << 8, 137 << 8, 9].map(std::process::ExitStatus::from_raw) {
-            assert!(ProgramEnd::Process(status).verdict("acme", None, false).is_err(), "{status}");
+            assert!(ProgramEnd::Process(status).verdict("acme", "s", None, false).is_err(), "{status}");
         }
         let impossible = Ended { origin: Origin::Guest, code: Some(1), signal: Some(9) };
-        assert!(ProgramEnd::Session(Ok(impossible)).verdict("acme", None, true).is_err());
+        assert!(ProgramEnd::Session(Ok(impossible)).verdict("acme", "s", None, true).is_err());
         let huge = Ended { origin: Origin::Guest, code: None, signal: Some(1 << 20) };
-        assert!(ProgramEnd::Session(Ok(huge)).verdict("acme", None, true).is_err());
+        assert!(ProgramEnd::Session(Ok(huge)).verdict("acme", "s", None, true).is_err());
     }
 }

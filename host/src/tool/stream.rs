@@ -71,6 +71,7 @@ impl Stream {
     pub fn start(
         mut command: Command,
         terminal: bool,
+        work_goes_on: bool,
         deadline: Option<Duration>,
         cancel: Cancel,
         at_end: impl FnOnce() + Send + 'static,
@@ -104,6 +105,7 @@ impl Stream {
             child: Running { child, reaped: false },
             program,
             output: File::from(output),
+            work_goes_on,
             rest: Vec::new(),
             shared: Arc::clone(&shared),
             cancel: cancel.clone(),
@@ -217,6 +219,8 @@ struct Waiter {
     child: Running,
     program: String,
     output: File,
+    /// What it has started is not ended with it.
+    work_goes_on: bool,
     /// The beginning of a line.
     rest: Vec<u8>,
     shared: Arc<Shared>,
@@ -335,7 +339,7 @@ impl Waiter {
     /// Ends its work, or asks it to end; waits a little, and lets `Running` kill what is left. What it prints is not kept,
     /// but read: it must not wait for a reader.
     fn dismiss(&mut self, pidfd: &OwnedFd) {
-        let mut asked = !family::kill_work_of(self.child.child.id());
+        let mut asked = self.work_goes_on || !family::kill_work_of(self.child.child.id());
         if asked {
             self.child.signal(Signal::SIGTERM);
         }
@@ -398,7 +402,7 @@ mod tests {
     fn start(script: &str, terminal: bool, deadline: Option<Duration>) -> Stream {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", script]);
-        Stream::start(command, terminal, deadline, Cancel::new().unwrap(), || {}).unwrap()
+        Stream::start(command, terminal, false, deadline, Cancel::new().unwrap(), || {}).unwrap()
     }
 
     fn all(stream: &Stream) -> (Vec<String>, Result<Option<i32>, ToolError>) {

@@ -1,11 +1,14 @@
-//! What it means when `ssh` ended before the sandbox's first process reported.
+//! What it means when `ssh` ended before the sandbox's first process reported, or a sandbox without a word.
+
+use std::path::{Component, Path};
 
 use workmux_plugin_api::{Context, Error, ErrorKind, Result};
 
 use crate::limactl::{self, Status};
+use crate::{layout, ssh};
 
 /// Asks Lima about the machine only where `ssh` itself failed; what our own program said in the machine stands for itself.
-pub(crate) async fn explain(cx: &Context, machine: &str, stderr: &str) -> Result<Option<Error>> {
+pub(crate) async fn explain(cx: &Context, machine: &str, home: &Path, stderr: &str) -> Result<Option<Error>> {
     let last: Vec<&str> = stderr.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     let said = last.last().map(|line| (*line).to_owned());
     let has = |word: &str| stderr.contains(word);
@@ -32,12 +35,17 @@ pub(crate) async fn explain(cx: &Context, machine: &str, stderr: &str) -> Result
             .hint(format!(
                 "look at the machine: limactl shell {machine}; or start it again: workmux sandbox stop {machine}"
             ));
+        if let Some(command) = in_the_way(machine, home, stderr) {
+            error.hint = Some(format!("a sandbox has put something else in its place; move that aside: {command}"));
+        }
         error.causes = last.iter().rev().take(3).rev().map(|line| (*line).to_owned()).collect();
         return Ok(Some(error));
     }
     let found = limactl::find(cx, machine).await?;
     let (kind, message) = match found.map(|found| found.status) {
         None => (ErrorKind::NotFound, format!("the machine '{machine}' was deleted meanwhile")),
+        // What ended there is no affair of the machine's.
+        Some(Status::Running) if last.is_empty() => return Ok(None),
         Some(Status::Running) => {
             (ErrorKind::ToolFailed, format!("the machine '{machine}' runs but refused the command"))
         }
@@ -48,4 +56,34 @@ pub(crate) async fn explain(cx: &Context, machine: &str, stderr: &str) -> Result
     let mut error = Error::new(kind, message).hint("type the same again: the next start brings it up");
     error.causes.extend(said);
     Ok(Some(error))
+}
+
+/// What brings the home of a machine's sandboxes back to where something can be mounted in it.
+fn in_the_way(machine: &str, home: &Path, stderr: &str) -> Option<String> {
+    let (_, rest) = stderr.split_once("could not bind at '")?;
+    let below = Path::new(rest.split_once('\'')?.0).strip_prefix(home).ok()?;
+    // The first part of the way: whatever lies further down may be behind a link.
+    let Component::Normal(first) = below.components().next()? else { return None };
+    let place = home.join(layout::STORE).join(first).to_str()?.to_owned();
+    let words = ["limactl", "shell", "--workdir", "/", machine, "mv", &place, &format!("{place}.aside")];
+    Some(ssh::quoted(&words))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_in_the_way_is_moved_by_its_first_part() {
+        let of = |said: &str| in_the_way("wm-x", Path::new("/home/a.guest"), said);
+        assert_eq!(
+            of("Error: could not bind at '/home/a.guest/.claude/x y': it is a link\n").unwrap(),
+            "limactl shell --workdir / wm-x mv /home/a.guest/.workmux/home/.claude /home/a.guest/.workmux/home/.claude.aside"
+        );
+        for said in
+            ["", "could not bind at '/p/main': x", "could not bind at '/home/a.guest': x", "could not bind at 'x"]
+        {
+            assert_eq!(of(said), None, "{said}");
+        }
+    }
 }

@@ -21,6 +21,7 @@ for home in "$HOME" "$HOME/.workmux/home"; do
     install -m 755 "$1" "$home/.local/bin/.workmux.new"
     mv -f "$home/.local/bin/.workmux.new" "$home/.local/bin/workmux"
 done
+touch "$HOME/.workmux/developed"
 "#;
 
 #[async_trait]

@@ -17,11 +17,11 @@ const KEPT: [&str; 8] = ["/dev", "/dev/shm", "/proc", "/sys", "/tmp", "/var/tmp"
 const SEALED: [&str; 4] = ["/dev", "/proc", "/sys", CORNER];
 /// Directories through which processes of one user meet: sockets of services that start others outside of every sandbox,
 /// files of other sandboxes. Each sandbox has its own, in memory.
-const MEETING: [&str; 4] = ["/run", "/tmp", "/var/tmp", "/dev/shm"];
+const MEETING: [&str; 5] = ["/run", "/tmp", "/var/tmp", "/dev/shm", "/dev/mqueue"];
 /// Where the machine's user may end other processes by writing, besides much that is worth reading.
 const KERNEL: &str = "/sys";
 /// The sandboxes' home, below that of the machine's user.
-const STORE: &str = ".workmux/home";
+pub(crate) const STORE: &str = ".workmux/home";
 
 /// A sandbox in its machine.
 #[derive(Debug, Clone, Default, PartialEq)]

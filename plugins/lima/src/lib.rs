@@ -58,7 +58,7 @@ impl Transport for Lima {
 
     async fn explain(&self, cx: &Context, request: ExplainRequest) -> Result<Option<Error>> {
         let sandbox = Sandbox::from_state(&request.instance.state)?;
-        explain::explain(cx, &sandbox.machine, &request.stderr).await
+        explain::explain(cx, &sandbox.machine, &request.instance.home, &request.stderr).await
     }
 
     async fn release(&self, cx: &Context, request: ReleaseRequest) -> Result<()> {

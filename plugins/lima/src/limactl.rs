@@ -228,7 +228,8 @@ fn tool(words: &[&str], deadline: Duration) -> Tool {
 /// said; neither says for certain what became of the machine.
 pub(crate) async fn watch(cx: &Context, what: &str, words: &[&str], deadline: Duration) -> Result<ToolOutput> {
     cx.require_tool(LIMACTL, INSTALL)?;
-    let mut running = cx.start(tool(words, deadline)).await?;
+    // A machine that boots goes on doing so, and is found by the next start.
+    let mut running = cx.start(Tool { work_goes_on: true, ..tool(words, deadline) }).await?;
     let mut last: Vec<String> = Vec::new();
     let mut said = String::new();
     loop {
@@ -302,6 +303,8 @@ pub(crate) fn failure(what: &str, output: &ToolOutput) -> Error {
     } else if has("qemu-system-") && (has("not found") || has("no such file")) || has("failed to find the QEMU binary")
     {
         (ErrorKind::MissingTool, "install QEMU, which Lima runs machines with: sudo apt install qemu-system qemu-utils")
+    } else if has("unable to load instance") {
+        (ErrorKind::ToolFailed, "that directory is no machine, and Lima lists nothing while it is there: remove it")
     } else {
         (ErrorKind::ToolFailed, "try it by hand: limactl list")
     };

@@ -69,7 +69,7 @@ pub(crate) async fn ensure(cx: &Context, kept: &Kept, wanted: &Wanted<'_>) -> Re
         return Err(foreign(&kept.name));
     }
     match found.status {
-        Status::Running => running(cx, kept, wanted, found).await,
+        Status::Running => running(cx, kept, wanted, found, Boot::Theirs).await,
         Status::Broken => {
             cx.progress(format!("machine '{}' is broken: ending what is left of it", kept.name), 0, 0);
             force_stop(cx, &kept.name).await?;
@@ -113,6 +113,7 @@ async fn create(cx: &Context, kept: &Kept, wanted: &Wanted<'_>) -> Result<()> {
     if let Some(worktrees) = spec.worktrees.as_ref().filter(|dir| !dir.exists()) {
         std::fs::create_dir_all(worktrees)?;
     }
+    check_exports(exports)?;
     let template = Template {
         image: spec.image.as_deref(),
         cpus: table.cpus(),
@@ -147,14 +148,19 @@ fn check_socket_path(name: &str) -> Result<()> {
 /// Where Lima keeps its machines.
 pub(crate) fn lima_home() -> PathBuf {
     let of = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    of("LIMA_HOME").unwrap_or_else(|| of("HOME").unwrap_or_default().join(".lima"))
+    let home = of("LIMA_HOME").unwrap_or_else(|| of("HOME").unwrap_or_default().join(".lima"));
+    // As Lima itself says it.
+    home.canonicalize().unwrap_or(home)
 }
 
 /// Brings the configuration of a machine that does not run up to date.
 async fn configure(cx: &Context, wanted: &Wanted<'_>, found: &Listed) -> Result<()> {
+    check_exports(wanted.exports)?;
     let mut changes: Vec<(&str, Value)> = Vec::new();
-    if !exports::missing(wanted.exports, &found.exports).is_empty() {
-        let all = exports::pruned(found.exports.iter().chain(wanted.exports).cloned().collect());
+    // Lima follows what lies there now: a link that somebody put there since is nothing that was agreed to.
+    let honest: Vec<Export> = found.exports.iter().filter(|export| is_plain(&export.location)).cloned().collect();
+    if honest.len() < found.exports.len() || !exports::missing(wanted.exports, &honest).is_empty() {
+        let all = exports::pruned(honest.into_iter().chain(wanted.exports.iter().cloned()).collect());
         changes.push((".mounts", template::mounts(&all)));
     }
     if found.cpus != wanted.table.cpus() {
@@ -172,6 +178,23 @@ async fn configure(cx: &Context, wanted: &Wanted<'_>, found: &Listed) -> Result<
     if output.code == Some(0) { Ok(()) } else { Err(limactl::failure("edit", &output)) }
 }
 
+/// Whether a directory is there, and is no link and behind none.
+fn is_plain(path: &Path) -> bool {
+    path.is_dir() && path.canonicalize().is_ok_and(|real| real == path)
+}
+
+/// Refuses to show a machine what a link leads to: links can be changed by others than the user.
+fn check_exports(exports: &[Export]) -> Result<()> {
+    match exports.iter().find(|export| !is_plain(&export.location)) {
+        Some(export) => Err(Error::refused(format!(
+            "'{}' is no directory, or is reached through a link, and would be shown to a machine",
+            export.location.display()
+        ))
+        .hint("name the place that it leads to")),
+        None => Ok(()),
+    }
+}
+
 /// Starts it, and looks whether it is there: a start that fails may leave a machine that works, and the other way round.
 async fn started(cx: &Context, kept: &Kept, wanted: &Wanted<'_>, _held: &Held) -> Result<Record> {
     let name = kept.name.as_str();
@@ -180,7 +203,7 @@ async fn started(cx: &Context, kept: &Kept, wanted: &Wanted<'_>, _held: &Held) -
     let what = format!("starting machine '{name}'");
     let output = limactl::watch(cx, &what, &["start", "--tty=false", START_FLAG, name], START).await?;
     match settled(cx, name).await? {
-        Some(found) if found.status == Status::Running => running(cx, kept, wanted, found)
+        Some(found) if found.status == Status::Running => running(cx, kept, wanted, found, Boot::Ours)
             .await
             .map_err(|e| if output.code == Some(0) { e } else { e.cause(last_words(&output)) }),
         found => Err(not_started(found, &output)),
@@ -226,14 +249,23 @@ fn last_line(path: &Path) -> Option<String> {
     Some(line.chars().take(200).collect())
 }
 
+/// Who waited until the machine had booted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Boot {
+    /// Our start.
+    Ours,
+    /// Perhaps nobody: Lima calls a machine running from its first moment on.
+    Theirs,
+}
+
 /// Looks at a machine that runs from inside, and remembers it.
-async fn running(cx: &Context, kept: &Kept, wanted: &Wanted<'_>, found: Listed) -> Result<Record> {
+async fn running(cx: &Context, kept: &Kept, wanted: &Wanted<'_>, found: Listed, boot: Boot) -> Result<Record> {
     let missing = exports::missing(wanted.exports, &found.exports);
     if !missing.is_empty() {
         return Err(drifted(&found.name, &missing));
     }
     let start = record::start(&found.dir);
-    let told = booted(cx, kept, wanted, &found).await?;
+    let told = booted(cx, kept, wanted, &found, boot).await?;
     if let Some(failed) = &told.failed {
         return Err(Error::new(
             ErrorKind::ToolFailed,
@@ -266,7 +298,7 @@ async fn running(cx: &Context, kept: &Kept, wanted: &Wanted<'_>, found: Listed) 
         agent: told.agent,
         no_agent: told.no_agent,
         image: found.image,
-        developed: before.developed,
+        developed: told.developed,
         cpus: found.cpus,
         memory: found.memory,
     };
@@ -274,13 +306,15 @@ async fn running(cx: &Context, kept: &Kept, wanted: &Wanted<'_>, found: Listed) 
     Ok(record)
 }
 
-async fn booted(cx: &Context, kept: &Kept, wanted: &Wanted<'_>, found: &Listed) -> Result<Told> {
+async fn booted(cx: &Context, kept: &Kept, wanted: &Wanted<'_>, found: &Listed, boot: Boot) -> Result<Told> {
     let host = Export { location: kept.files().root().to_owned(), writable: false }.mount_point();
     let since = Instant::now();
     loop {
-        let told = ready::ask(cx, found, &host.to_string_lossy(), wanted.places).await?;
-        if !told.booting {
-            return Ok(told);
+        match ready::ask(cx, found, &host.to_string_lossy(), wanted.places).await {
+            Ok(told) if !told.booting => return Ok(told),
+            Ok(_) => {}
+            Err(_) if boot == Boot::Theirs && is_starting(&found.dir) => {}
+            Err(e) => return Err(e),
         }
         if since.elapsed() > BOOT {
             return Err(Error::new(
@@ -292,6 +326,16 @@ async fn booted(cx: &Context, kept: &Kept, wanted: &Wanted<'_>, found: &Listed) 
         cx.progress(format!("machine '{}' is still booting", found.name), 0, 0);
         cx.sleep(Duration::from_secs(1)).await?;
     }
+}
+
+/// Whether the host agent runs and has not yet reported how the start went.
+fn is_starting(dir: &Path) -> bool {
+    let events = std::fs::read_to_string(dir.join("ha.stdout.log")).unwrap_or_default();
+    let over = |line: &str| {
+        let event: Value = serde_json::from_str(line).unwrap_or_default();
+        ["running", "degraded", "exiting"].iter().any(|key| event["status"][key] == json!(true))
+    };
+    !events.is_empty() && !events.lines().any(over) && !record::start(dir).is_empty()
 }
 
 fn drifted(name: &str, missing: &[&Export]) -> Error {
@@ -307,14 +351,20 @@ fn drifted(name: &str, missing: &[&Export]) -> Error {
     error
 }
 
-/// What a machine that was not there before sees of the host.
-pub(crate) fn introduction(record: &Record, name: &str) -> String {
+/// What a machine sees of the host that it did not see when it was last looked at.
+pub(crate) fn introduction(known: &Record, record: &Record, name: &str) -> Option<String> {
+    let new: Vec<&Export> = record.exports.iter().filter(|export| !known.exports.contains(export)).collect();
+    if new.is_empty() {
+        return None;
+    }
+    let kind = if known.exports.is_empty() { "new machine" } else { "machine" };
+    let more = if known.exports.is_empty() { "" } else { "also " };
     let shown = |export: &Export| {
         let how = if export.writable { "writable" } else { "read-only" };
         format!("'{}' ({how})", export.location.display())
     };
-    let all: Vec<String> = record.exports.iter().map(shown).collect();
-    format!("new machine '{name}', which sees {}", all.join(", "))
+    let all: Vec<String> = new.into_iter().map(shown).collect();
+    Some(format!("{kind} '{name}', which {more}sees {}", all.join(", ")))
 }
 
 /// What differs from the configuration without stopping anybody, each with what brings it.
@@ -404,6 +454,26 @@ mod tests {
             (error.message.as_str(), &error.causes[..]),
             ("'limactl start' failed with code 1", &["READY. Run it.".to_owned()][..])
         );
+    }
+
+    #[test]
+    fn a_machine_is_starting_until_its_host_agent_says_how_that_went() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+        assert!(!is_starting(dir.path()));
+        write("lima.yaml", "{}");
+        write("ha.pid", &std::process::id().to_string());
+        let first = "{\"status\":{\"sshLocalPort\":1}}\n";
+        write("ha.stdout.log", first);
+        assert!(is_starting(dir.path()));
+        for last in [r#"{"status":{"running":true}}"#, r#"{"status":{"exiting":true,"errors":["x"]}}"#] {
+            write("ha.stdout.log", &format!("{first}{last}\n"));
+            assert!(!is_starting(dir.path()), "{last}");
+        }
+        write("ha.stdout.log", first);
+        // No process has this number.
+        write("ha.pid", "2147483646");
+        assert!(!is_starting(dir.path()));
     }
 
     #[test]

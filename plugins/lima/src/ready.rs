@@ -1,7 +1,7 @@
 //! Looks at a machine from inside: is it through its boot, has it what sandboxes need, and who is its user. The script
 //! `ready.sh` does it; what it says is a guest's word and read as such.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use workmux_plugin_api::{Context, Error, ErrorKind, Result, ToolOutput};
 
@@ -19,6 +19,8 @@ pub(crate) struct Told {
     pub(crate) user: String,
     pub(crate) uid: u32,
     pub(crate) booting: bool,
+    /// A development build of the guest program was placed in it.
+    pub(crate) developed: bool,
     /// A directory below `/run` that names are looked up with.
     pub(crate) resolver: Option<PathBuf>,
     pub(crate) unmounted: bool,
@@ -46,7 +48,10 @@ fn read(name: &str, output: &ToolOutput) -> Result<Told> {
             "home" => told.home = value.into(),
             "user" => told.user = value,
             "uid" => told.uid = value.parse().unwrap_or_default(),
-            "resolver" if Path::new(&value).starts_with("/run") => told.resolver = Some(value.into()),
+            "resolver" if Path::new(&value).starts_with("/run") && is_plain(Path::new(&value)) => {
+                told.resolver = Some(value.into())
+            }
+            "developed" => told.developed = true,
             "booting" => told.booting = true,
             "unmounted" => told.unmounted = true,
             "failed" => told.failed = Some(value),
@@ -60,7 +65,7 @@ fn read(name: &str, output: &ToolOutput) -> Result<Told> {
             _ => {}
         }
     }
-    let plain = told.home.is_absolute() && told.home.components().count() > 1 && !told.user.is_empty();
+    let plain = is_plain(&told.home) && told.home.components().count() > 1 && !told.user.is_empty();
     if plain && (ready || told.booting || told.unmounted) {
         return Ok(told);
     }
@@ -68,6 +73,11 @@ fn read(name: &str, output: &ToolOutput) -> Result<Told> {
     let said = output.stderr.lines().rev().find(|line| !line.trim().is_empty());
     error.causes.extend(said.map(str::to_owned));
     Err(error)
+}
+
+/// Absolute, and leading nowhere but down.
+fn is_plain(path: &Path) -> bool {
+    path.is_absolute() && !path.components().any(|part| part == Component::ParentDir)
 }
 
 #[cfg(test)]
@@ -89,6 +99,7 @@ mod tests {
         assert!(of(&format!("{text}workmux:booting=yes\n"), "").unwrap().booting);
         assert!(of(text, "").is_err(), "it ended in the middle");
         assert!(of("workmux:home=x\nworkmux:user=u\nworkmux:ready=yes\n", "").is_err());
+        assert!(of("workmux:home=/home/u/../v\nworkmux:user=u\nworkmux:ready=yes\n", "").is_err());
         assert!(of("workmux:home=/\nworkmux:user=u\nworkmux:ready=yes\n", "").is_err());
         let error = of("", "a\nssh: connect to host 127.0.0.1 port 1: Connection refused\n").unwrap_err();
         assert!(error.causes[0].contains("refused"));

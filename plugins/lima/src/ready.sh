@@ -18,11 +18,12 @@ host=$1
 shift
 [ -e /run/lima-boot-done ] || { say booting yes; exit 0; }
 for failed in /var/lib/workmux/failed "$home/.workmux/failed"; do
-    if [ -e "$failed" ]; then say failed "$(head -n 1 "$failed")"; fi
+    if [ -f "$failed" ]; then say failed "$(head -n 1 "$failed")"; fi
 done
 for told in agent no-agent; do
-    if [ -e "/var/lib/workmux/$told" ]; then say "$told" "$(head -n 1 "/var/lib/workmux/$told")"; fi
+    if [ -f "/var/lib/workmux/$told" ]; then say "$told" "$(head -n 1 "/var/lib/workmux/$told")"; fi
 done
+if [ -f "$home/.workmux/developed" ]; then say developed yes; fi
 [ -e "$host/machine" ] || { say unmounted yes; exit 0; }
 
 # As the user where that is enough; what root has to make belongs to the user as well.
@@ -50,10 +51,13 @@ while [ $# -gt 0 ]; do
         f) file "$2" || problem "the file '$2' cannot be made"; shift 2 ;;
         s)
             if [ ! -e "$store/$3" ] && [ ! -L "$store/$3" ]; then
-                folder=$store
-                case $3 in */*) folder=$store/${3%/*} && mkdir -p -- "$folder" ;; esac
                 # Sandboxes can put links here. They are not followed, and what one puts there meanwhile is replaced.
-                [ "$(cd -- "$folder" && pwd -P)" = "$folder" ] || problem "'$3' leads out of the home of its sandboxes"
+                folder=$store rest=$3
+                while [ "${rest#*/}" != "$rest" ]; do
+                    folder=$folder/${rest%%/*} rest=${rest#*/}
+                    [ ! -L "$folder" ] || problem "'$3' leads out of the home of its sandboxes: remove the link '$folder'"
+                    [ -d "$folder" ] || mkdir -- "$folder" || problem "'$folder' cannot be made"
+                done
                 cp -- "$2" "$home/.workmux/seed" && chmod u+rw "$home/.workmux/seed" &&
                     mv -T -- "$home/.workmux/seed" "$store/$3" ||
                     problem "'$3' cannot be copied to the home of its sandboxes"

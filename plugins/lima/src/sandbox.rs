@@ -1,7 +1,7 @@
 //! One sandbox, decided: the verb `prepare`. What is decided here is all that the later verbs know.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -91,13 +91,13 @@ pub(crate) async fn prepare(cx: &Context, request: &PrepareRequest) -> Result<In
 
     // The places are the same wherever the machine's home is.
     let layout = layout::layout(spec, known.machine(&needed), files.root())?;
-    // What the run itself is given comes last: where the start fails, nobody takes it away.
+    // What the run itself is given comes last: nobody releases what was never prepared, or was interrupted before.
     for copied in &layout.seeds {
         files.put(copied)?;
     }
     let wanted = Wanted { spec, table: &table, exports: &needed, places: &layout.places };
     let record = machine::ensure(cx, &kept, &wanted).await?;
-    let new = known.start.is_empty().then(|| machine::introduction(&record, &kept.name));
+    let new = machine::introduction(&known, &record, &kept.name);
     // Now with the home and the exports that the machine really has.
     let layout = layout::layout(spec, record.machine(&record.exports), files.root())?;
     made(&kept, &record, spec, &table, layout, new)
@@ -205,6 +205,9 @@ pub(crate) async fn release(cx: &Context, request: &ReleaseRequest) -> Result<()
     files.end(&request.run)
 }
 
+/// How long a machine may take to be gone that is being stopped.
+const STOPPING: Duration = Duration::from_secs(15);
+
 /// The first process of a sandbox ends everything in it, and then what laid it out ends. That names the run's directory
 /// on its command line; this script does not, so that it does not find itself.
 const END: &str = r#"
@@ -221,34 +224,25 @@ done
 exit 1
 "#;
 
-/// How often a machine is asked that does not answer, because somebody is just stopping it, and how long between that.
-const TRIES: u32 = 10;
-const PAUSE: Duration = Duration::from_secs(1);
-
 async fn end(cx: &Context, sandbox: &Sandbox, run: &str) -> Result<()> {
     let input = format!("run={}\n{END}", ssh::quoted(&[run]));
-    let mut said = None;
-    for attempt in 1..=TRIES {
-        let words = ["sh", "-s"];
-        let output =
-            ssh::script(cx, &sandbox.ssh_config, &sandbox.dir, &sandbox.machine, &words, input.clone()).await?;
-        // Where the machine has stopped meanwhile, nothing runs in it.
+    let since = Instant::now();
+    let output = loop {
+        let (config, words) = (&sandbox.ssh_config, ["sh", "-s"]);
+        let output = ssh::script(cx, config, &sandbox.dir, &sandbox.machine, &words, input.clone()).await?;
+        // Where the machine has stopped meanwhile, nothing runs in it. One that is about to does not answer any more.
         if output.code == Some(0) || record::start(&sandbox.dir).is_empty() {
             return Ok(());
         }
-        said = output.stderr.lines().rev().find(|line| !line.trim().is_empty()).map(str::to_owned);
-        if output.code != Some(255) || attempt == TRIES {
-            break;
+        if since.elapsed() > STOPPING {
+            break output;
         }
-        cx.sleep(PAUSE).await?;
-        if record::start(&sandbox.dir).is_empty() {
-            return Ok(());
-        }
-    }
+        cx.sleep(Duration::from_millis(500)).await?;
+    };
     let mut error =
         Error::new(ErrorKind::ToolFailed, format!("what runs in the machine '{}' could not be ended", sandbox.machine))
             .hint(format!("stop it: workmux sandbox stop {}", sandbox.machine));
-    error.causes.extend(said);
+    error.causes.extend(output.stderr.lines().rev().find(|line| !line.trim().is_empty()).map(str::to_owned));
     Err(error)
 }
 

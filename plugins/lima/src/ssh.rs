@@ -47,7 +47,8 @@ pub(crate) fn arguments(config: &Path, machine: &str, way: Way, terminal: bool, 
     }
     // Every byte is the command's; on a terminal too.
     option("EscapeChar=none");
-    option("LogLevel=ERROR");
+    // A shared connection that takes no further session is no failure: another one is made, and nobody need know.
+    option(if way == Way::Shared { "LogLevel=FATAL" } else { "LogLevel=ERROR" });
     option("ForwardAgent=no");
     option("ForwardX11=no");
     option("ClearAllForwardings=yes");

@@ -1,145 +1,113 @@
-//! P25: a machine that can write git's own files of a main checkout takes the user's own word, once.
+//! A machine that can write git's own files takes the user's word, which no project can give.
 
-use workmux_tests::{Pty, World, require_engine};
+use workmux_tests::{Pty, Sandbox, require_engine};
 
-use super::case::{calls, cold, kept, lima, only_machine, refused};
+use super::scene::{Scene, exists};
 
-const KEY: &str = "sandbox.lima.accept_reduced_git_metadata_isolation: true";
+const KEY: &str = "accept_reduced_git_metadata_isolation";
 
-/// A user who has not said anything about it.
-fn silent() -> World {
-    let world = cold();
-    world.user_config("sandbox: { backend: lima, lima: { skip_default_provision: true } }\n");
-    world
-}
-
-/// Nothing was made, and nothing is kept.
-#[track_caller]
-fn untouched(world: &World) {
-    assert_eq!(world.machines(), [] as [String; 0]);
-    assert!(calls(world, "create").is_empty() && calls(world, "start").is_empty());
-    assert!(!world.state().join("backends/lima/machines").exists());
-    world.assert_clean();
+/// Nobody has agreed to anything.
+fn unasked() -> Scene {
+    let scene = Scene::new();
+    let silent = Sandbox::Lima.configuration("", "").replace(&format!("{KEY}: true"), &format!("{KEY}: false"));
+    scene.user_config(&silent);
+    scene
 }
 
 #[test]
-fn p25_without_a_terminal_it_is_refused_with_the_key() {
+fn p25_the_main_checkout_takes_the_users_word() {
     require_engine!("lima");
-    let world = silent();
+    let scene = unasked();
+    let run = scene.shell(&["true"]).run().code(125);
+    assert_eq!(run.stdout, "");
+    let run = run.warns(&format!("'{}', with git's own files in it", scene.main().display()));
+    run.warns(&format!("'sandbox.lima.{KEY}: true'")).warns("workmux add");
+    // An answer on a pipe is nobody's.
+    scene.shell(&["true"]).input("y\n").run().code(125).warns(KEY);
+    // Nobody else may give it.
+    scene.project_config(&format!("sandbox: {{ lima: {{ {KEY}: true }} }}\n"));
+    scene.shell(&["true"]).run().code(125);
+    std::fs::remove_file(scene.main().join(".workmux.yaml")).unwrap();
+    assert_eq!((scene.machines(), scene.count("create")), (vec![], 0));
+
+    // A worktree has no need of it.
+    scene.shell(&["true"]).dir(scene.worktree("topic")).run().ok();
+    let name = scene.machine();
+    assert!(!exists(scene.remembered(&name).join("consent")));
+    scene.shell(&["true"]).run().code(125).warns(KEY);
+    scene.assert_clean();
+}
+
+#[test]
+fn p25_a_person_is_asked_once() {
+    require_engine!("lima");
+    let scene = unasked();
+    let shell = || Pty::start(scene.shell(&["sh", "-c", "echo it \"works\""]));
+    for answer in ["n\n", "\n", "\u{4}"] {
+        let mut pty = shell();
+        pty.wait_for("[y/N]");
+        pty.send(answer);
+        let (code, shown) = pty.wait();
+        assert_eq!(code, 125, "{shown}");
+        assert!(!shown.contains("it works"), "{shown}");
+    }
+    assert_eq!((scene.machines(), scene.count("create")), (vec![], 0));
+    let mut pty = shell();
+    let question = pty.wait_for("[y/N]");
+    assert!(question.contains("git's own files"), "{question}");
+    pty.send("y\n");
+    pty.wait_for("it works");
+    assert_eq!(pty.wait().0, 0);
+    let (code, shown) = shell().wait();
+    assert_eq!((code, shown.contains("[y/N]")), (0, false), "{shown}");
+    // Also where nobody could be asked.
+    assert_eq!(scene.shell(&["echo", "works"]).run().ok().stdout, "works\n");
+    let name = scene.machine();
+    assert_eq!(scene.read(scene.remembered(&name).join("consent")), "accepted-v1\n");
+
+    // The word was given for this machine.
+    scene.prune(&["--force"]).ok().says(&format!("✓ Deleted '{name}'\n"));
+    scene.shell(&["true"]).run().code(125).warns(KEY);
+    scene.assert_clean();
+}
+
+#[test]
+fn p25_what_is_no_record_of_ours_is_no_consent() {
+    require_engine!("lima");
+    let scene = unasked();
+    scene.shell(&["true"]).dir(scene.worktree("topic")).run().ok();
+    let consent = scene.remembered(&scene.machine()).join("consent");
+    for text in ["", "accepted-v2\n"] {
+        scene.write(&consent, text);
+        scene.shell(&["true"]).run().code(125).warns("is no record of a consent").warns("remove it");
+    }
+}
+
+#[test]
+fn a_closed_network_is_refused() {
+    require_engine!("lima");
+    let scene = Scene::new();
+    let closed = Sandbox::Lima.configuration("network: { policy: allow }", "").replace("policy: allow", "policy: deny");
+    scene.user_config(&closed);
     for command in ["shell", "agent"] {
-        for input in ["", "y\n"] {
-            let run = world.workmux(&["sandbox", command, "--", "true"]).input(input).run();
-            let run = refused(&world, run).warns("would be able to write").warns("with git's own files in it");
-            run.warns(KEY).warns("work in a worktree instead (workmux add)").never_says("[y/N]");
-        }
+        let run = scene.workmux(&["sandbox", command, "--", "true"]).run().code(125);
+        assert_eq!(run.stdout, "");
+        run.warns("network").warns("lima").warns("Hint: ");
     }
-    untouched(&world);
-    // Nothing is asked either where nothing is to be started.
-    world.workmux(&["sandbox", "shell", "--dry-run"]).run().ok().never_says("[y/N]");
-    untouched(&world);
+    assert_eq!(scene.machines(), [] as [String; 0]);
 }
 
 #[test]
-fn p25_on_a_terminal_it_is_asked_once() {
+fn nobody_joins_a_run_in_a_machine() {
     require_engine!("lima");
-    let world = silent();
-    let start = || Pty::start(world.shell(&["sh", "-c", "echo in-$((1)); exit 6"]));
-    for no in ["n\r", "\r", "x\r", "\x04"] {
-        let mut pty = start();
-        let question = pty.wait_for("Go on? [y/N] ");
-        assert!(question.contains(world.main().to_str().unwrap()) && question.contains(KEY), "{question}");
-        pty.send(no);
-        let (code, seen) = pty.wait();
-        assert!(code == 125 && seen.contains("nothing was started, because you did not agree"), "{seen}");
-        assert!(!seen.contains("in-1"), "{seen}");
-        untouched(&world);
+    let scene = Scene::warm();
+    let running = scene.waiting("shell", &scene.main(), "true");
+    for backend in [&["--backend", "lima"][..], &[]] {
+        let words = [&["sandbox", "shell", "--exec"], backend, &["--", "true"]].concat();
+        let run = scene.workmux(&words).run().code(125);
+        assert_eq!(run.stdout, "");
+        run.warns("'sandbox shell --exec' is not provided by backend 'lima'").warns("Hint: ");
     }
-    let mut pty = start();
-    pty.wait_for("Go on? [y/N] ");
-    pty.send("\x03");
-    assert_eq!(pty.wait().0, 130);
-    untouched(&world);
-
-    let mut pty = start();
-    pty.wait_for("Go on? [y/N] ");
-    pty.send("y\r");
-    pty.wait_for("in-1");
-    assert_eq!(pty.wait().0, 6);
-    let name = only_machine(&world);
-    let consent = kept(&world, &name).join("consent");
-    assert_eq!(world.read(&consent), "accepted-v1\n");
-    // Never again: on a terminal, without one, after a stop.
-    let (code, seen) = start().wait();
-    assert!(code == 6 && !seen.contains("[y/N]"), "{seen}");
-    world.shell(&["true"]).run().ok();
-    lima(&world, "stop", &[&name, "-y"]).run().ok();
-    world.shell(&["true"]).run().ok();
-
-    // A record that is not ours counts for nothing.
-    world.write(&consent, "yes");
-    refused(&world, world.shell(&["true"]).run()).warns("is no record of a consent");
-    std::fs::remove_file(&consent).unwrap();
-    let elsewhere = world.home().join("accepted");
-    world.write(&elsewhere, "accepted-v1\n");
-    world.program("ln").arg("-s").args([&elsewhere, &consent]).run().ok();
-    refused(&world, world.shell(&["true"]).run()).warns("is no record of a consent");
-    std::fs::remove_file(&consent).unwrap();
-    refused(&world, world.shell(&["true"]).run()).warns(KEY);
-    // It goes with its machine.
-    world.write(&consent, "accepted-v1\n");
-    world.shell(&["true"]).run().ok();
-    lima(&world, "stop", &[&name, "-y"]).run().ok();
-    lima(&world, "prune", &[]).input("y\n").run().ok();
-    refused(&world, world.shell(&["true"]).run()).warns(KEY);
-}
-
-#[test]
-fn p25_no_project_consents_for_its_user() {
-    require_engine!("lima");
-    let world = silent();
-    for project in [
-        "sandbox: { lima: { accept_reduced_git_metadata_isolation: true } }\n",
-        "sandbox: { lima: { accept_reduced_git_metadata_isolation: true, isolation: project } }\n",
-        "sandbox:\n  lima:\n    'accept_reduced_git_metadata_isolation': true\n",
-    ] {
-        world.project_config(project);
-        let run = refused(&world, world.shell(&["true"]).input("y\n").run());
-        let ignored = "'sandbox.lima.accept_reduced_git_metadata_isolation' is not used: a project may not set it";
-        run.warns(ignored).warns("would be able to write").warns(KEY);
-        untouched(&world);
-        // Somebody who is there is asked all the same.
-        let mut pty = Pty::start(world.shell(&["true"]));
-        pty.wait_for("Go on? [y/N] ");
-        pty.send("n\r");
-        assert_eq!(pty.wait().0, 125);
-        untouched(&world);
-    }
-}
-
-#[test]
-fn a_worktree_needs_no_such_word_and_the_main_checkout_does_later() {
-    require_engine!("lima");
-    let world = silent();
-    let dir = world.worktree("topic");
-    world
-        .agent(&["sh", "-c", "echo x > x; git add x; git commit -qm work"])
-        .dir(&dir)
-        .run()
-        .ok()
-        .never_says("git's own");
-    let name = only_machine(&world);
-    assert!(!kept(&world, &name).join("consent").exists());
-    refused(&world, world.shell(&["true"]).run()).warns(KEY);
-    // What takes the word also takes another start of the machine.
-    let mut pty = Pty::start(world.shell(&["true"]));
-    pty.wait_for("Go on? [y/N] ");
-    pty.send("y\r");
-    let (code, seen) = pty.wait();
-    assert!(code == 125 && seen.contains(&format!("workmux sandbox stop {name}")), "{seen}");
-    assert!(seen.contains(&format!("'{}', writable", world.main().display())), "{seen}");
-    lima(&world, "stop", &[&name, "-y"]).run().ok();
-    world.shell(&["true"]).run().ok();
-    world.shell(&["true"]).dir(&dir).run().ok();
-    assert_eq!(only_machine(&world), name);
-    world.assert_clean();
+    running.go_on().wait().ok();
+    scene.assert_clean();
 }

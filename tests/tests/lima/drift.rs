@@ -1,0 +1,101 @@
+//! A configuration that changed while the machine runs: what the machine cannot do as it was started is refused with the
+//! way out, what does not matter to a run is remarked, and the next start brings both.
+
+use serde_json::Value;
+use workmux_tests::require_engine;
+
+use super::scene::Scene;
+
+#[test]
+fn a_mount_that_the_machine_does_not_have_takes_a_stop() {
+    require_engine!("lima");
+    let scene = Scene::warm();
+    let name = scene.machine();
+    let extra = scene.home().join("extra");
+    scene.write(extra.join("file"), "from the host\n");
+    scene.reconfigure(&format!("extra_mounts: ['{}']", extra.display()), "");
+    let file = extra.join("file");
+    let cat = || scene.shell(&["cat", file.to_str().unwrap()]);
+    let run = cat().run().code(125);
+    assert_eq!(run.stdout, "");
+    let run = run
+        .warns(&format!("the machine '{name}' runs, and was started without"))
+        .warns(&format!("'{}', read-only", extra.display()));
+    run.warns(&format!("workmux sandbox stop {name}\n"));
+    assert_eq!((scene.status(&name).as_str(), scene.count("start")), ("Running", 1));
+    // Just as it says.
+    scene.stop(&[&name, "--yes"]).ok();
+    assert_eq!(cat().run().ok().stdout, "from the host\n");
+    assert_eq!((scene.count("create"), scene.count("edit"), scene.count("start")), (1, 1, 2));
+    scene.shell(&["touch", file.to_str().unwrap()]).run().code(1);
+
+    // The same, writable.
+    scene.reconfigure(&format!("extra_mounts: [{{host_path: '{}', writable: true}}]", extra.display()), "");
+    cat().run().code(125).warns(&format!("'{}', writable", extra.display()));
+    scene.stop(&[&name, "--yes"]).ok();
+    let script = format!("echo from the guest > '{}'", file.display());
+    scene.shell(&["sh", "-c", &script]).run().ok();
+    assert_eq!(scene.read(&file), "from the guest\n");
+
+    // What is wanted no more is no reason to stop anybody, and is not there.
+    scene.reconfigure("", "");
+    scene.shell(&["test", "!", "-e", file.to_str().unwrap()]).run().ok();
+    assert_eq!(scene.count("create"), 1);
+    scene.assert_clean();
+}
+
+#[test]
+fn a_machine_made_for_worktrees_has_the_main_checkout_after_a_stop() {
+    require_engine!("lima");
+    let scene = Scene::new();
+    let dir = scene.worktree("topic");
+    scene.shell(&["true"]).dir(&dir).run().ok();
+    let name = scene.machine();
+    let run = scene.shell(&["true"]).run().code(125);
+    run.warns(&format!("'{}', writable", scene.main().display())).warns(&format!("workmux sandbox stop {name}\n"));
+    scene.stop(&[&name, "--yes"]).ok();
+    scene.shell(&["true"]).run().ok();
+    // Worktrees made later are there already.
+    scene.shell(&["true"]).dir(scene.worktree("later")).run().ok();
+    assert_eq!((scene.count("create"), scene.count("start")), (1, 2));
+    scene.assert_clean();
+}
+
+fn sizes(scene: &Scene) -> (u64, u64) {
+    let line = scene.limactl(&["list", "--json", &scene.machine()]).ok().stdout;
+    let one: Value = serde_json::from_str(line.trim()).expect("an object");
+    (one["cpus"].as_u64().expect("a number"), one["memory"].as_u64().expect("a number"))
+}
+
+#[test]
+fn another_size_is_remarked_and_comes_with_the_next_start() {
+    require_engine!("lima");
+    let scene = Scene::with("", "cpus: 2, memory: 1GiB");
+    scene.shell(&["true"]).run().ok();
+    let name = scene.machine();
+    assert_eq!(sizes(&scene), (2, 1 << 30));
+    scene.shell(&["true"]).run().ok().never_says("processors");
+    scene.reconfigure("", "cpus: 3, memory: 2GiB");
+    let run = scene.shell(&["true"]).run().ok();
+    run.warns(&format!("machine '{name}' has 2 processors and 1GiB, not 3 and 2GiB"))
+        .warns(&format!("workmux sandbox stop {name}"));
+    assert_eq!((sizes(&scene), scene.count("edit")), ((2, 1 << 30), 0));
+    scene.stop(&[&name, "--yes"]).ok();
+    scene.shell(&["true"]).run().ok().never_says("processors");
+    assert_eq!((sizes(&scene), scene.count("edit")), ((3, 2 << 30), 1));
+    scene.assert_clean();
+}
+
+#[test]
+fn a_project_may_only_make_the_machine_smaller() {
+    require_engine!("lima");
+    let scene = Scene::with("", "cpus: 3");
+    scene.project_config("sandbox: { lima: { cpus: 2 } }\n");
+    scene.shell(&["true"]).run().ok();
+    assert_eq!(sizes(&scene).0, 2);
+    scene.project_config("sandbox: { lima: { cpus: 8 } }\n");
+    let name = scene.machine();
+    scene.stop(&[&name, "--yes"]).ok();
+    let run = scene.shell(&["true"]).run();
+    assert!(sizes(&scene).0 <= 3, "{run}");
+}
