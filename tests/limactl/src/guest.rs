@@ -138,6 +138,8 @@ pub(crate) fn start(instance: &Instance, config: &Config, home: &Path, port: u16
     bwrap.args([
         "--proc", "/proc", "--dev", "/dev", "--perms", "1777", "--tmpfs", "/tmp", "--perms", "755", "--tmpfs", "/run",
     ]);
+    // Every machine has one.
+    bwrap.args(["--dev-bind-try", "/dev/console", "/dev/console"]);
     for name in HOST_ETC {
         let path = Path::new("/etc").join(name);
         bwrap.arg("--ro-bind-try").arg(&path).arg(&path);

@@ -111,3 +111,48 @@ fn nobody_joins_a_run_in_a_machine() {
     running.go_on().wait().ok();
     scene.assert_clean();
 }
+
+#[test]
+fn p25_a_link_is_no_record_and_an_interrupted_question_no_answer() {
+    require_engine!("lima");
+    let scene = unasked();
+    let mut pty = Pty::start(scene.shell(&["true"]));
+    pty.wait_for("[y/N]");
+    pty.send("\u{3}");
+    assert_eq!(pty.wait().0, 130);
+    assert_eq!((scene.machines(), exists(scene.state().join("backends/lima/machines"))), (vec![], false));
+    scene.assert_clean();
+
+    scene.shell(&["true"]).dir(scene.worktree("topic")).run().ok();
+    let name = scene.machine();
+    let consent = scene.remembered(&name).join("consent");
+    let elsewhere = scene.home().join("accepted");
+    scene.write(&elsewhere, "accepted-v1\n");
+    scene.program("ln").arg("-s").args([&elsewhere, &consent]).run().ok();
+    scene.refused(scene.shell(&["true"]).run()).warns("is no record of a consent");
+    std::fs::remove_file(&consent).unwrap();
+
+    // What takes the word also takes another start of a machine that was made for worktrees.
+    let mut pty = Pty::start(scene.shell(&["true"]));
+    pty.wait_for("[y/N]");
+    pty.send("y\r");
+    let (code, seen) = pty.wait();
+    assert!(code == 125 && seen.contains(&format!("workmux sandbox stop {name}")), "{seen}");
+    assert!(seen.contains(&format!("'{}', writable", scene.main().display())), "{seen}");
+    scene.stop(&[&name, "--yes"]).ok();
+    scene.shell(&["true"]).run().ok();
+    scene.assert_clean();
+}
+
+#[test]
+fn p25_a_shared_machine_takes_the_word_for_worktrees_too() {
+    require_engine!("lima");
+    let scene = unasked();
+    let shared = Sandbox::Lima.configuration("", "isolation: shared, projects_dir: '~/src'");
+    scene.user_config(&shared.replace(&format!("{KEY}: true"), &format!("{KEY}: false")));
+    let (main, tree) = (scene.repository("src/one"), scene.home().join("src/topic"));
+    scene.git(&main, &["worktree", "add", "--quiet", "-b", "topic", tree.to_str().unwrap()]).ok();
+    let run = scene.refused(scene.shell(&["true"]).dir(&tree).run());
+    run.warns(&format!("would be able to write '{}'", scene.home().join("src").display())).warns(KEY);
+    assert_eq!((scene.machines(), scene.count("create")), (vec![], 0));
+}

@@ -99,3 +99,94 @@ fn a_project_may_only_make_the_machine_smaller() {
     let run = scene.shell(&["true"]).run();
     assert!(sizes(&scene).0 <= 3, "{run}");
 }
+
+#[test]
+fn another_mount_takes_none_away() {
+    require_engine!("lima");
+    let scene = Scene::warm();
+    let name = scene.machine();
+    let (one, two) = (scene.home().join("one"), scene.home().join("two"));
+    for dir in [&one, &two] {
+        scene.write(dir.join("file"), format!("{}\n", dir.display()));
+    }
+    let cat = |dir: &std::path::Path| scene.shell(&["cat", dir.join("file").to_str().unwrap()]);
+    scene.reconfigure(&format!("extra_mounts: [{{host_path: '{}', writable: true}}]", one.display()), "");
+    scene.stop(&[&name, "--yes"]).ok();
+    cat(&one).run().ok();
+    scene.reconfigure(&format!("extra_mounts: ['{}', '{}']", one.display(), two.display()), "");
+    scene.refused(cat(&two).run()).warns(&format!("'{}', read-only", two.display()));
+    scene.stop(&[&name, "--yes"]).ok();
+    cat(&two).run().ok();
+    cat(&one).run().ok();
+    // The machine could write there still; this sandbox cannot.
+    let script = format!("echo x > '{}/file'", one.display());
+    scene.shell(&["sh", "-c", &script]).run().code(2);
+    scene.assert_clean();
+}
+
+#[test]
+fn a_single_file_needs_no_other_machine() {
+    require_engine!("lima");
+    let scene = Scene::warm();
+    let file = scene.home().join("single");
+    scene.reconfigure(&format!("extra_mounts: ['{}']", file.display()), "");
+    for text in ["one\n", "two\n"] {
+        scene.write(&file, text);
+        assert_eq!(scene.shell(&["cat", file.to_str().unwrap()]).run().ok().stdout, text, "each run has it as it is");
+    }
+    scene.reconfigure(&format!("extra_mounts: [{{host_path: '{}', writable: true}}]", file.display()), "");
+    let run = scene.refused(scene.shell(&["true"]).run());
+    run.warns("machines see directories only").warns("Hint: mount the directory that it lies in");
+    assert_eq!(scene.count("start"), 1);
+}
+
+#[test]
+fn another_image_takes_another_machine() {
+    require_engine!("lima");
+    let scene = Scene::warm();
+    let name = scene.machine();
+    let image = "https://images.invalid/own.qcow2";
+    scene.reconfigure(&format!("image: '{image}'"), "");
+    for _also_after_a_stop in 0..2 {
+        let run = scene.shell(&["true"]).run().ok();
+        run.warns("another one takes a new machine (workmux sandbox prune)");
+        scene.stop(&[&name, "--yes"]).ok();
+    }
+    scene.on("prune", &[]).input("y\n").run().ok();
+    scene.shell(&["true"]).run().ok().never_says("another one takes");
+    assert_eq!(scene.look(&name)["config"]["images"][0]["location"], image);
+    scene.prune(&["--force"]).ok();
+    scene.reconfigure("image: '/no/such/image.qcow2'", "");
+    scene.refused(scene.shell(&["true"]).run()).warns("/no/such/image.qcow2");
+}
+
+#[test]
+fn p13_what_lima_is_told_of_a_new_machine_is_what_was_configured() {
+    require_engine!("lima");
+    let scene = Scene::with("", "cpus: 3, memory: 2GiB, disk: 20GiB, provision: 'echo \"a  b\" > ~/it'");
+    scene.shell(&["true"]).dir(scene.worktree("topic")).run().ok();
+    let name = scene.machine();
+    assert_eq!(scene.outside(&name, "cat ~/it"), "a  b\n");
+    let one = scene.look(&name);
+    let numbers = ["cpus", "memory", "disk"].map(|key| one[key].as_u64().unwrap());
+    assert_eq!(numbers, [3, 2 << 30, 20 << 30]);
+    assert_eq!(one["config"]["containerd"], serde_json::json!({"system": false, "user": false}));
+    let mounts: Vec<(&str, bool)> = one["config"]["mounts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|mount| {
+            let location = mount["location"].as_str().unwrap();
+            (location.strip_prefix(scene.home().to_str().unwrap()).unwrap_or(location), mount["writable"] == true)
+        })
+        .collect();
+    // Of a linked worktree's machine: nothing of git's own files can be written, and the home is not in it.
+    let host = format!("/.local/state/workmux/backends/lima/machines/{name}/host");
+    for wanted in [("/project", false), ("/project__worktrees", true), (host.as_str(), false)] {
+        assert!(mounts.contains(&wanted), "{wanted:?}: {mounts:?}");
+    }
+    for (location, _) in &mounts {
+        let allowed = ["/project", "/project__worktrees", host.as_str(), "/.claude"];
+        assert!(allowed.contains(location) || location.starts_with("/.local/state/workmux/git/open/"), "{mounts:?}");
+    }
+}

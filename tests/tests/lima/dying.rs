@@ -16,6 +16,14 @@ pub(crate) fn ended(run: &Finished, machine: &str) {
     run.warns("Hint: ");
 }
 
+/// The same of a run that may have been too late for its machine.
+#[track_caller]
+pub(crate) fn ended_or_never_began(run: &Finished) {
+    if run.code != Some(143) {
+        assert_eq!(run.clone().code(125).stderr.matches("Error: ").count(), 1, "{run}");
+    }
+}
+
 /// Has a machine end like this under an agent that has committed.
 fn dies(end: impl Fn(&Scene, &str)) {
     let scene = Scene::warm();
@@ -97,5 +105,26 @@ fn a_machine_that_dies_by_itself_is_started_by_the_next_run() {
     wait_until("its end", || scene.status(&name) == "Stopped");
     scene.shell(&["true"]).run().ok();
     assert_eq!((scene.status(&name).as_str(), scene.count("create")), ("Running", 1));
+    scene.assert_clean();
+}
+
+/// What all commands share is gone; the machine is not.
+#[test]
+fn a_shared_connection_that_is_gone_is_done_without() {
+    require_engine!("lima");
+    let scene = Scene::warm();
+    let name = scene.machine();
+    let socket = scene.dir_of(&name).join("ssh.sock");
+    let words = format!("ssh: {}", socket.display());
+    let master = workmux_tests::processes().into_iter().find(|process| process.words.starts_with(&words)).unwrap();
+    nix::sys::signal::kill(master.pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+    wait_until("its end", || !master.lives());
+    assert!(socket.exists(), "it is left over, and answers nobody");
+    let run = scene.agent(&["git", "commit", "--quiet", "--allow-empty", "--message=alone"]).run().ok();
+    assert_eq!((run.stderr.as_str(), scene.last_commit(&scene.main()).as_str()), ("", "alone"));
+    let mut pty = workmux_tests::Pty::start(scene.shell(&["sh", "-c", "test -t 0 && read x && exit 9"]));
+    pty.send("x\r");
+    assert_eq!(pty.wait().0, 9);
+    assert_eq!(scene.count("start"), 1, "the machine went on");
     scene.assert_clean();
 }

@@ -46,3 +46,26 @@ fn a_development_build_is_put_into_the_machines_that_run() {
     install().ok().says(&format!("✓ machine '{name}'\n")).never_says("wm-by-hand");
     scene.assert_clean();
 }
+
+#[test]
+fn a_machine_that_does_not_take_it_is_listed_and_the_others_are_served() {
+    require_engine!("lima");
+    let scene = Scene::warm();
+    let (one, (second, two)) = (scene.machine(), scene.another("second"));
+    let root = scene.home().join("checkout");
+    let program = format!("target/{}-unknown-linux-gnu/debug/workmux-guest", std::env::consts::ARCH);
+    for (file, text) in [("Cargo.toml", ""), ("guest/Cargo.toml", ""), (&program, "#!/bin/sh\necho mine\n")] {
+        scene.write(root.join(file), text);
+    }
+    fs::set_permissions(root.join(&program), fs::Permissions::from_mode(0o755)).unwrap();
+    // A guest has put something in its place.
+    scene.shell(&["sh", "-c", "mkdir -p ~/.local && rm -rf ~/.local/bin && ln -s /etc ~/.local/bin"]).run().ok();
+    let run = scene.on("install-dev", &["--skip-build"]).dir(&root).run().code(1);
+    let run = run.says(&format!("✗ machine '{one}'\n")).says(&format!("✓ machine '{two}'\n"));
+    run.warns(&format!("machine '{one}': not installed")).warns(&format!("limactl shell {one}"));
+    assert_eq!(scene.outside(&one, "ls -A /etc | grep -c workmux; true"), "0\n", "no link is followed");
+    let word = |dir: &std::path::Path| scene.agent(&["workmux", "--version"]).dir(dir).run().ok().stdout;
+    assert_eq!(word(&second), "mine\n");
+    assert!(word(&scene.main()).contains("(guest)"));
+    scene.assert_clean();
+}

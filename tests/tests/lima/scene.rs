@@ -69,6 +69,19 @@ impl Scene {
         self.limactl(&["list", "--format", "{{.Status}}", machine]).ok().stdout.trim().to_owned()
     }
 
+    /// What `limactl list` says of it.
+    #[track_caller]
+    pub(crate) fn look(&self, machine: &str) -> Value {
+        let said = self.limactl(&["list", "--json", machine]).ok().stdout;
+        serde_json::from_str(said.trim()).expect("one machine")
+    }
+
+    /// What a script prints in a machine itself, as its user, whom no sandbox sees.
+    #[track_caller]
+    pub(crate) fn outside(&self, machine: &str, script: &str) -> String {
+        self.limactl(&["shell", "--workdir", "/", machine, "sh", "-c", script]).ok().stdout
+    }
+
     /// Kills the process that a file of a machine names.
     #[track_caller]
     pub(crate) fn kill(&self, machine: &str, file: &str) {
@@ -114,6 +127,29 @@ impl Scene {
         self.calls().iter().filter(|words| words.first().is_some_and(|word| word == command)).count()
     }
 
+    /// What followed this command in each of its calls.
+    pub(crate) fn asked(&self, command: &str) -> Vec<String> {
+        let all = self.calls().into_iter();
+        all.filter(|words| words.first().is_some_and(|word| word == command))
+            .map(|words| words[1..].join(" "))
+            .collect()
+    }
+
+    /// A run that was refused: with one error, and nothing of it is left.
+    #[track_caller]
+    pub(crate) fn refused(&self, run: Finished) -> Finished {
+        let run = run.code(125);
+        assert_eq!(run.stderr.matches("Error: ").count(), 1, "{run}");
+        self.wait_until_clean();
+        run
+    }
+
+    /// The subject of the last commit in a checkout.
+    #[track_caller]
+    pub(crate) fn last_commit(&self, dir: &Path) -> String {
+        self.git(dir, &["log", "-1", "--format=%s"]).ok().stdout.trim_end().to_owned()
+    }
+
     /// Another repository of the user's, of one commit.
     pub(crate) fn repository(&self, below: &str) -> PathBuf {
         let dir = self.home().join(below);
@@ -126,9 +162,17 @@ impl Scene {
     /// A machine for another repository.
     #[track_caller]
     pub(crate) fn second(&self) -> String {
+        self.another("second").1
+    }
+
+    /// Another repository with a machine that runs: its checkout, and the machine's name.
+    #[track_caller]
+    pub(crate) fn another(&self, below: &str) -> (PathBuf, String) {
         let before = self.machines();
-        self.shell(&["true"]).dir(self.repository("second")).run().ok();
-        self.machines().into_iter().find(|name| !before.contains(name)).expect("a machine of its own")
+        let dir = self.repository(below);
+        self.shell(&["true"]).dir(&dir).run().ok();
+        let name = self.machines().into_iter().find(|name| !before.contains(name)).expect("a machine of its own");
+        (dir, name)
     }
 
     /// A machine that somebody made with `limactl`.

@@ -2,7 +2,7 @@
 
 use workmux_tests::{Finished, PATIENCE, require_engine, wait_until};
 
-use super::scene::Scene;
+use super::scene::{Scene, exists};
 
 /// What a failure that a user reads has: one error, what to do, and not a word on standard output.
 #[track_caller]
@@ -116,6 +116,7 @@ fn a_start_that_is_interrupted_is_taken_up_again() {
     wait_until("a machine that boots", || scene.machines().iter().any(|name| scene.status(name) == "Running"));
     running.signal(nix::sys::signal::Signal::SIGINT);
     running.wait().code(130);
+    scene.wait_until_clean();
     scene.mend();
     scene.shell(&["true"]).run().ok();
     assert_eq!(scene.count("create"), 1);
@@ -232,4 +233,78 @@ fn a_name_that_somebody_else_took_is_not_used() {
     scene.on("prune", &[]).input("y\n").run().ok().says(&format!("✓ Deleted '{name}'\n"));
     scene.shell(&["true"]).run().ok();
     scene.assert_clean();
+}
+
+#[test]
+fn a_start_that_does_not_last_is_told_as_such() {
+    require_engine!("lima");
+    let scene = Scene::new();
+    // It is through its start, and nobody is there any more.
+    let path = scene.instead(
+        "case $1 in start) \"$REAL\" \"$@\" && for name; do :; done && exec \"$REAL\" stop --force \"$name\" ;; esac\n\
+         exec \"$REAL\" \"$@\"",
+    );
+    let run = one_message(scene.refused(scene.shell(&["true"]).env("PATH", &path).run()));
+    let name = scene.machine();
+    run.warns(&format!("the machine '{name}' started, and is Stopped again")).warns("serial.log: ");
+    scene.shell(&["true"]).run().ok();
+    assert_eq!((scene.status(&name).as_str(), scene.count("create")), ("Running", 1));
+    scene.assert_clean();
+}
+
+#[test]
+fn a_preparation_that_fails_is_reported_until_it_works() {
+    require_engine!("lima");
+    let scene = Scene::with("", "provision: 'test -e ~/allowed || exit 3; echo done > ~/prepared'");
+    let failed = || {
+        let run = one_message(scene.refused(scene.shell(&["true"]).run()));
+        let name = scene.machine();
+        run.warns(&format!(
+            "the machine '{name}' was not prepared: the script 'sandbox.lima.provision' failed with code 3"
+        ))
+        .warns("/var/log/cloud-init-output.log")
+        .warns(&format!("limactl shell {name}"))
+        .warns(&format!("workmux sandbox stop {name}"));
+        name
+    };
+    let name = failed();
+    failed();
+    scene.outside(&name, "touch ~/allowed");
+    // It runs when the machine starts.
+    failed();
+    scene.stop(&[&name, "--yes"]).ok();
+    scene.shell(&["true"]).run().ok();
+    assert_eq!(scene.outside(&name, "cat ~/prepared"), "done\n");
+    scene.assert_clean();
+}
+
+#[test]
+fn a_machine_of_another_directory_of_limas_is_not_forgotten() {
+    require_engine!("lima");
+    let scene = Scene::warm();
+    let name = scene.machine();
+    scene.stop(&[&name, "--yes"]).ok();
+    let elsewhere = scene.home().join("e");
+    scene.folder(&elsewhere);
+    // There it is another one, that has to be made.
+    let there = |run: workmux_tests::Run| run.env("LIMA_HOME", &elsewhere).run().ok();
+    there(scene.shell(&["true"]));
+    there(scene.on("stop", &["--all", "--yes"]));
+    there(scene.on("prune", &["--force"]));
+    assert_eq!((exists(elsewhere.join(&name)), scene.machine()), (false, name.clone()));
+    scene.shell(&["true"]).run().ok();
+    assert_eq!((scene.count("create"), scene.status(&name).as_str()), (1, "Running"));
+    scene.assert_clean();
+}
+
+#[test]
+fn two_directories_of_one_name_have_two_machines() {
+    require_engine!("lima");
+    let scene = Scene::new();
+    for below in ["a/same", "b/same"] {
+        let (dir, name) = scene.another(below);
+        assert!(name.starts_with("wm-same-"), "{name}");
+        scene.shell(&["sh", "-c", "test ! -e ~/seen && touch ~/seen"]).dir(dir).run().ok();
+    }
+    assert_eq!(scene.machines().len(), 2);
 }
