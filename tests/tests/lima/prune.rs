@@ -163,7 +163,7 @@ fn a_protected_machine_stays_and_the_way_out_is_said() {
 fn allocated(scene: &Scene, name: &str) -> u64 {
     let words = ["!", "-type", "d", "-printf", "%b\n"];
     let list = scene.program("find").arg(scene.dir_of(name)).args(words).run().ok().stdout;
-    list.lines().map(|blocks| blocks.parse::<u64>().unwrap() * 512).sum()
+    list.lines().map(|blocks| blocks.parse::<u64>().expect("a number") * 512).sum()
 }
 
 #[test]

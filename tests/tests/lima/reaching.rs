@@ -54,7 +54,7 @@ impl Marked {
     }
 
     fn tidy(self) {
-        std::fs::remove_dir_all(self.scene.remembered(&self.name).join("host/runs/0123")).unwrap();
+        std::fs::remove_dir_all(self.scene.remembered(&self.name).join("host/runs/0123")).expect("it was put there");
         self.scene.assert_clean();
     }
 }
