@@ -246,9 +246,24 @@ pub trait Session: Send + Sync {
     fn resize(&self, rows: u16, columns: u16) {
         let _unused = (rows, columns);
     }
+    /// What the host should know of it before it runs. Asked once, when `exec` or `attach` has answered.
+    fn info(&self) -> SessionInfo {
+        SessionInfo::default()
+    }
 }
 
-/// The run's standard input, output and error. With a terminal all three are the same one.
+/// What a backend says of a session before it runs.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SessionInfo {
+    /// As [`Plan::explains_itself`].
+    pub explains_itself: bool,
+    /// A program that would do the same, for a person to read and to type; it is shown by `--dry-run` and never started.
+    pub by_hand: Option<Plan>,
+}
+
+/// The run's standard input, output and error. With a terminal the first two are the same one, and so is the
+/// third unless the user sent it elsewhere.
 #[derive(Debug)]
 pub struct Stdio {
     /// Standard input.

@@ -23,7 +23,7 @@ pub use context::{Context, Level, RunningTool, Step, Tool, ToolOutput};
 pub use error::{Error, ErrorKind, Remedy, Result};
 pub use exec::{
     AttachRequest, Companion, Ended, Exec, ExecRequest, ExplainRequest, GuestCommand, Instance, Origin, Plan,
-    PrepareRequest, ReleaseRequest, Route, RouteRequest, Session, Stdio, ToolCall, VerifyRequest,
+    PrepareRequest, ReleaseRequest, Route, RouteRequest, Session, SessionInfo, Stdio, ToolCall, VerifyRequest,
 };
 pub use images::{
     BuildRequest, Freshness, FreshnessRequest, Image, ImageRequest, Images, Install, InstallRequest, Installed,

@@ -8,7 +8,15 @@ use std::os::unix::ffi::OsStrExt;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Options {
     pub(super) steps: Vec<Step>,
-    pub(super) program: Vec<CString>,
+    pub(super) program: Program,
+}
+
+/// What is started.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Program {
+    pub(super) words: Vec<CString>,
+    /// All of it: nothing is passed on of the environment that this program was started in.
+    pub(super) environment: Vec<CString>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -33,9 +41,17 @@ impl Options {
     /// Reads the words after `unshare`. An error says what is wrong with them.
     pub(super) fn parse(words: &[OsString]) -> Result<Self, String> {
         let mut words = words.iter();
-        let mut steps = Vec::new();
+        let (mut steps, mut environment) = (Vec::new(), Vec::new());
         loop {
             let word = words.next().ok_or("'unshare' needs '--' and a program after its options")?;
+            if word == "--env" {
+                let variable = words.next().ok_or("'--env' lacks a variable")?;
+                if !variable.as_bytes().iter().skip(1).any(|b| *b == b'=') {
+                    return Err(format!("'{}' is no variable", variable.display()));
+                }
+                environment.push(text(variable)?);
+                continue;
+            }
             let mut path = || {
                 let path = words.next().ok_or_else(|| format!("'{}' lacks a path", word.display()))?;
                 Absolute::parse(path)
@@ -51,10 +67,13 @@ impl Options {
             });
         }
         Absolute::parse(words.as_slice().first().ok_or("'unshare' needs a program after '--'")?)?;
-        let program = words.map(|word| CString::new(word.as_bytes()));
-        let program = program.collect::<Result<_, _>>().map_err(|_| "a word holds a zero byte")?;
-        Ok(Self { steps, program })
+        let words = words.map(text).collect::<Result<_, _>>()?;
+        Ok(Self { steps, program: Program { words, environment } })
     }
+}
+
+fn text(word: &OsString) -> Result<CString, &'static str> {
+    CString::new(word.as_bytes()).map_err(|_| "a word holds a zero byte")
 }
 
 /// A path that means one place, whatever the current directory is.
@@ -101,8 +120,10 @@ mod tests {
     fn the_order_of_options_is_kept() {
         let path = |text: &str| Absolute::parse(OsStr::new(text)).unwrap();
         let words = ["--empty-dir", "/a", "--tmpfs", "/t", "--ro-bind", "/", "/b/c", "--bind", "/s", "/d"];
-        let options = parse(&[&words[..], &["--empty-file", "/e", "--", "/p", "--tmpfs", "--"]].concat()).unwrap();
-        assert_eq!(options.program, [c"/p", c"--tmpfs", c"--"].map(CString::from));
+        let rest = ["--env", "A=b=c", "--empty-file", "/e", "--env", "D=", "--", "/p", "--env", "--"];
+        let options = parse(&[&words[..], &rest].concat()).unwrap();
+        assert_eq!(options.program.words, [c"/p", c"--env", c"--"].map(CString::from));
+        assert_eq!(options.program.environment, [c"A=b=c", c"D="].map(CString::from));
         let steps = [
             Step::Empty { at: path("/a"), directory: true },
             Step::Tmpfs { at: path("/t") },
@@ -124,6 +145,10 @@ mod tests {
             assert_eq!(said, format!("nothing can be mounted at '{place}'"));
         }
         assert_eq!(parse(&["--bind", "/a"]).unwrap_err(), "'--bind' lacks a path");
+        assert_eq!(parse(&["--env"]).unwrap_err(), "'--env' lacks a variable");
+        for wrong in ["", "A", "=b"] {
+            assert_eq!(parse(&["--env", wrong, "--", "/p"]).unwrap_err(), format!("'{wrong}' is no variable"));
+        }
         assert_eq!(parse(&["--help"]).unwrap_err(), "'unshare' does not know '--help'");
         assert_eq!(parse(&["--tmpfs", "/a", "/p"]).unwrap_err(), "'unshare' does not know '/p'");
         assert_eq!(parse(&[]).unwrap_err(), "'unshare' needs '--' and a program after its options");

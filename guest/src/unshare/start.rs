@@ -3,7 +3,6 @@
 //! The namespace lives as long as both: when the program ends, so does this process with its code, and when this
 //! process dies, the kernel kills the program and with it everything in the namespace.
 
-use std::ffi::CString;
 use std::io::stdin;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
@@ -15,12 +14,13 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
 use nix::sys::signal::{SigHandler, SigSet, Signal};
 use nix::sys::termios::tcgetsid;
-use nix::unistd::{ForkResult, chdir, execv, getpid, pipe2};
+use nix::unistd::{ForkResult, chdir, execve, getpid, pipe2};
 
+use super::options::Program;
 use crate::{confine, sys};
 
 /// Runs the program to its end: its exit code, or 128 and the signal.
-pub(super) fn run(program: &[CString]) -> Result<u8, String> {
+pub(super) fn run(program: &Program) -> Result<u8, String> {
     release_terminal().map_err(|e| format!("could not give up the terminal: {}", e.desc()))?;
     chdir("/").map_err(|e| format!("could not change to '/': {}", e.desc()))?;
     // Whoever started this may have ignored it, and then nobody could be waited for.
@@ -75,7 +75,7 @@ fn own_terminals() -> nix::Result<()> {
 }
 
 /// In the child: becomes the program. Comes back with the reason where it cannot. `alive` ends with the parent.
-fn become_first(program: &[CString], alive: &OwnedFd) -> String {
+fn become_first(program: &Program, alive: &OwnedFd) -> String {
     let steps = || -> Result<(), (&str, nix::errno::Errno)> {
         prctl::set_pdeathsig(Signal::SIGKILL).map_err(|e| ("could not tie it to this process", e))?;
         // The parent's pid reads as 0 here, dead or alive.
@@ -94,9 +94,9 @@ fn become_first(program: &[CString], alive: &OwnedFd) -> String {
     if let Err((what, why)) = steps() {
         return format!("{what}: {}", why.desc());
     }
-    match program {
-        [path, ..] => {
-            let Err(why) = execv(path, program);
+    match program.words.as_slice() {
+        words @ [path, ..] => {
+            let Err(why) = execve(path, words, &program.environment);
             format!("could not start '{}': {}", path.to_string_lossy(), why.desc())
         }
         [] => "there is no program to start".to_owned(),

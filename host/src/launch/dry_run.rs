@@ -164,16 +164,20 @@ fn describe(
 
 fn runs(text: &mut String, exec: &Exec) {
     match exec {
-        Exec::Plan(plan) => program(text, plan),
-        Exec::Session(_) => text.push_str("\nruns: by the backend itself, without a program\n"),
+        Exec::Plan(plan) => program(text, "runs", plan),
+        Exec::Session(session) => match &session.info().by_hand {
+            Some(plan) => program(text, "the backend runs it itself; by hand", plan),
+            None => text.push_str("\nruns: by the backend itself, without a program\n"),
+        },
     }
 }
 
-fn program(text: &mut String, plan: &Plan) {
+fn program(text: &mut String, title: &str, plan: &Plan) {
     let line = |program: &Path, args: &mut dyn Iterator<Item = String>| {
         std::iter::once(quote(program.as_os_str())).chain(args).collect::<Vec<_>>().join(" ")
     };
-    let _ok = writeln!(text, "\nruns:\n  {}", line(&plan.program, &mut plan.args.iter().map(|a| quote(a.as_os_str()))));
+    let _ok =
+        writeln!(text, "\n{title}:\n  {}", line(&plan.program, &mut plan.args.iter().map(|a| quote(a.as_os_str()))));
     for companion in &plan.companions {
         let args = &mut companion.args.iter().map(|a| quote(a.as_ref()));
         let _ok = writeln!(

@@ -40,7 +40,7 @@ pub(super) async fn explain(
         let request = ExplainRequest {
             settings: settings.clone(),
             instance: instance.clone(),
-            code: unstarted.status.code(),
+            code: unstarted.code,
             stderr: unstarted.said.clone(),
         };
         if let Ok(Some(error)) = backend.explain(request).await {

@@ -104,10 +104,6 @@ fn run(wish: Wish, surroundings: &Surroundings) -> Result<u8> {
     let place = locate(&wish, surroundings)?;
     let registry = registry()?;
     let chosen = choose(&registry, &place, &wish)?;
-    if chosen.manifest().isolation != Isolation::None {
-        // The one git process of a start: it runs while the backend is loaded.
-        place.repository.read_ahead();
-    }
     if let Some(line) = &chosen.unasked {
         crate::ui::note(line);
     }
@@ -172,6 +168,11 @@ fn locate(wish: &Wish, surroundings: &Surroundings) -> Result<Place> {
             ),
             "give a directory of that worktree, or another --worktree-root",
         ));
+    }
+    // The one git process of a start: it runs while the configuration is read and the backend is loaded. Root reads
+    // nothing here, which may be somebody else's.
+    if !nix::unistd::geteuid().is_root() {
+        repository.read_ahead();
     }
     let can_ask = crate::ui::can_ask() && !wish.dry_run;
     let loaded = match &wish.task {

@@ -40,8 +40,8 @@ use crate::worktrees::Family;
 
 /// What RPC gets at the end to finish answering.
 const DRAIN: Duration = Duration::from_secs(1);
-/// What the backend gets to clean up once a signal asked for the end.
-const RELEASE: Duration = Duration::from_secs(3);
+/// What the backend gets to clean up once a signal asked for the end, and the command did not end by itself.
+const RELEASE: Duration = Duration::from_secs(5);
 
 /// Runs the command; the answer is its exit code. Where it could not start because the published image is not here yet,
 /// that is pulled, and it is started again.
@@ -145,7 +145,10 @@ async fn begin_and_end(
         }),
         other => other.map_err(Failed::from),
     };
-    let interrupted = outcome.as_ref().is_err_and(|failed| failed.report.is::<Interrupted>());
+    let interrupted = match &outcome {
+        Ok(status) => matches!(status, Status::Signaled(_)) && !stage.ended,
+        Err(failed) => failed.report.is::<Interrupted>(),
+    };
     stage.strike(interrupted).await;
     let status = outcome?;
     if let Status::NotStarted { reason, .. } = &status {

@@ -42,7 +42,7 @@ impl Default for Deadlines {
     fn default() -> Self {
         Self {
             question: Duration::from_secs(30),
-            change: Duration::from_secs(120),
+            change: Duration::from_secs(300),
             silence: Duration::from_secs(600),
             prepare: Duration::from_secs(6 * 3600),
             load: Duration::from_secs(10),
@@ -272,6 +272,9 @@ impl Backend {
         match answer {
             LoadedExec::Plan(plan) => answers::plan(plan).map(Exec::Plan).map_err(|e| self.failed(verb, e)),
             LoadedExec::Session(session) => {
+                if let Some(plan) = &session.info().by_hand {
+                    answers::plan(plan.clone()).map_err(|e| self.failed(verb, e))?;
+                }
                 Session::new(self.name(), session).map(Exec::Session).map_err(|e| self.failed(verb, e))
             }
         }

@@ -4,10 +4,10 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use workmux_plugin_api::abi::import::LoadedSession;
-use workmux_plugin_api::{Ended, Error};
+use workmux_plugin_api::{Ended, Error, SessionInfo};
 
 use super::backend::{CallError, lost_error};
 use super::{answers, call, crash};
@@ -17,6 +17,7 @@ pub struct Session {
     backend: &'static str,
     object: Mutex<Option<LoadedSession>>,
     controls: SyncSender<Control>,
+    info: Arc<SessionInfo>,
 }
 
 enum Control {
@@ -31,7 +32,7 @@ const MAX_CONTROLS: usize = 64;
 impl Session {
     pub(super) fn new(backend: &'static str, object: LoadedSession) -> Result<Self, Error> {
         let (controls, todo) = sync_channel(MAX_CONTROLS);
-        let controlled = object.clone();
+        let (controlled, info) = (object.clone(), Arc::clone(object.info()));
         call::thread(backend, move || {
             let _named = crash::inside(backend);
             for control in todo {
@@ -42,7 +43,7 @@ impl Session {
                 }
             }
         })?;
-        Ok(Self { backend, object: Mutex::new(Some(object)), controls })
+        Ok(Self { backend, object: Mutex::new(Some(object)), controls, info })
     }
 
     /// Runs the command to its end over these descriptors: standard input, output and error. Once. Has no deadline;
@@ -58,6 +59,11 @@ impl Session {
             Err(e) => Err(e),
         };
         answer.unwrap_or_else(|lost| Err(lost_error("session", lost))).and_then(answers::ended).map_err(failed)
+    }
+
+    /// What the backend says of it.
+    pub fn info(&self) -> &SessionInfo {
+        &self.info
     }
 
     /// Sends a signal to the command, soon.

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -21,13 +21,56 @@ use super::status::ProgramEnd;
 use super::terminal::Terminal;
 use crate::plugins::Session;
 
+/// How long it may take to show what a command has said, once it is gone: a stopped terminal takes its time.
+const SHOWN: Duration = Duration::from_secs(30);
+/// The same where it was killed, and somebody else (a machine that does not answer) may go on holding its pipes.
+const SHOWN_OF_KILLED: Duration = Duration::from_secs(2);
+
 /// The variables a backend's programs get.
 pub(super) struct Environment(pub(super) Vec<(OsString, OsString)>);
 
 /// What runs the guest's command.
 pub(super) enum Running {
-    Process { child: Child, group: Pid, ended: bool, carriers: Carriers, held: Option<Held> },
-    Session(RunningSession),
+    Process { child: Child, group: Pid, ended: bool, outputs: Outputs },
+    Session { session: RunningSession, outputs: Outputs },
+}
+
+/// What stands between the command and the user's own standard output and error.
+pub(super) struct Outputs {
+    carriers: Carriers,
+    held: Option<Held>,
+    /// How long to wait for the last of it.
+    patience: Duration,
+}
+
+impl Outputs {
+    /// The command's side, and ours.
+    fn around(terminal: Option<&Terminal>, explains_itself: bool) -> Result<(Ends, Self)> {
+        let mut ends = match terminal {
+            Some(terminal) => {
+                let (stdin, stdout, stderr) = terminal.guest_side()?;
+                Ends { stdin: Some(stdin), stdout: Some(stdout), stderr, ..Ends::default() }
+            }
+            None => pipes::around().wrap_err("cannot make pipes")?,
+        };
+        let mut held = None;
+        if explains_itself {
+            let (stderr, kept, carrier) = Held::new().wrap_err("cannot make pipes")?;
+            ends.stderr = Some(stderr);
+            ends.carriers.extend(carrier);
+            held = Some(kept);
+        }
+        let carriers = std::mem::take(&mut ends.carriers);
+        Ok((ends, Self { carriers, held, patience: SHOWN }))
+    }
+
+    /// Everything that was said is shown when this answers. Call when the guest is gone.
+    async fn finish(&mut self) {
+        let carriers = std::mem::take(&mut self.carriers);
+        // Something outside the group could hold a pipe open for ever.
+        let shown = tokio::task::spawn_blocking(move || carriers.finish());
+        let _late = tokio::time::timeout(self.patience, shown).await;
+    }
 }
 
 impl Running {
@@ -41,24 +84,12 @@ impl Running {
             .envs(plan.env.iter().map(|(n, v)| (n, v.as_os_str())))
             .current_dir(if plan.cwd.as_os_str().is_empty() { Path::new("/") } else { &plan.cwd })
             .kill_on_drop(true);
-        let mut ends = match terminal {
-            Some(terminal) => {
-                let (stdin, stdout, stderr) = terminal.guest_side()?;
-                Ends { stdin: Some(stdin), stdout: Some(stdout), stderr, ..Ends::default() }
-            }
-            None => pipes::around().wrap_err("cannot make pipes")?,
-        };
-        let mut held = None;
-        if plan.explains_itself {
-            let (stderr, kept, carrier) = Held::new().wrap_err("cannot make pipes")?;
-            ends.stderr = Some(stderr);
-            ends.carriers.extend(carrier);
-            held = Some(kept);
-        }
-        command
-            .stdin(ends.stdin.unwrap_or_else(Stdio::inherit))
-            .stdout(ends.stdout.unwrap_or_else(Stdio::inherit))
-            .stderr(ends.stderr.unwrap_or_else(Stdio::inherit));
+        let (ends, outputs) = Outputs::around(terminal, plan.explains_itself)?;
+        let [stdin, stdout, stderr] = [ends.stdin, ends.stdout, ends.stderr].map(|end| match end {
+            Some(end) => Stdio::from(end),
+            None => Stdio::inherit(),
+        });
+        command.stdin(stdin).stdout(stdout).stderr(stderr);
         let inside = plan.enter.map(namespaces::of_process).transpose().wrap_err("the sandbox has just ended")?;
         if inside.is_some() {
             // The directory is one of the sandbox's.
@@ -67,11 +98,13 @@ impl Running {
         detach(&mut command, terminal.is_some() && plan.controls_terminal, inside, Some(plan.cwd.clone()));
         let child = command.spawn()?;
         let group = Pid::from_raw(child.id().and_then(|id| i32::try_from(id).ok()).ok_or_else(gone)?);
-        Ok(Self::Process { child, group, ended: false, carriers: ends.carriers, held })
+        Ok(Self::Process { child, group, ended: false, outputs })
     }
 
     pub(super) fn session(session: Session, terminal: Option<&Terminal>) -> Result<Self> {
-        Ok(Self::Session(RunningSession::start(session, stdio(terminal)?)))
+        let (ends, outputs) = Outputs::around(terminal, session.info().explains_itself)?;
+        let session = RunningSession::start(session, descriptors(ends)?);
+        Ok(Self::Session { session, outputs })
     }
 
     /// Its end. Cancel-safe; pending for ever once told.
@@ -82,23 +115,22 @@ impl Running {
                 *ended = true;
                 status.map_or_else(ProgramEnd::Lost, ProgramEnd::Process)
             }
-            Self::Session(session) => ProgramEnd::Session(session.wait().await),
+            Self::Session { session, .. } => ProgramEnd::Session(session.wait().await),
         }
     }
 
     /// The guest speaks from now on: what the program says is shown.
     pub(super) fn pass(&self) {
-        if let Self::Process { held: Some(held), .. } = self {
+        let (Self::Process { outputs, .. } | Self::Session { outputs, .. }) = self;
+        if let Some(held) = &outputs.held {
             held.pass();
         }
     }
 
     /// What the program said and was not shown.
     pub(super) fn kept(&self) -> String {
-        match self {
-            Self::Process { held: Some(held), .. } => held.take(),
-            _ => String::new(),
-        }
+        let (Self::Process { outputs, .. } | Self::Session { outputs, .. }) = self;
+        outputs.held.as_ref().map(Held::take).unwrap_or_default()
     }
 
     /// Sends a signal to the program itself, where there is no first process to tell.
@@ -106,37 +138,40 @@ impl Running {
         match self {
             Self::Process { group, ended: false, .. } => drop(killpg(*group, signal)),
             Self::Process { .. } => {}
-            Self::Session(session) => session.signal(signal as i32),
+            Self::Session { session, .. } => session.signal(signal as i32),
         }
     }
 
     pub(super) fn resize(&self, rows: u16, columns: u16) {
-        if let Self::Session(session) = self {
+        if let Self::Session { session, .. } = self {
             session.resize(rows, columns);
         }
     }
 
     pub(super) fn kill(&mut self) {
+        let (Self::Process { outputs, .. } | Self::Session { outputs, .. }) = self;
+        outputs.patience = SHOWN_OF_KILLED;
         match self {
             Self::Process { group, .. } => drop(killpg(*group, Signal::SIGKILL)),
-            Self::Session(session) => session.end(),
+            Self::Session { session, .. } => session.end(),
         }
     }
 
     /// Waits for the end after everybody was told, and leaves nothing of its group.
     pub(super) async fn finish(&mut self) {
-        if let Self::Process { child, group, ended, carriers, .. } = self {
-            if !*ended && tokio::time::timeout(Duration::from_secs(5), child.wait()).await.is_err() {
+        match self {
+            Self::Process { child, group, ended, outputs } => {
+                if !*ended && tokio::time::timeout(Duration::from_secs(5), child.wait()).await.is_err() {
+                    let _gone = killpg(*group, Signal::SIGKILL);
+                    let _reaped = child.wait().await;
+                }
                 let _gone = killpg(*group, Signal::SIGKILL);
-                let _reaped = child.wait().await;
+                outputs.finish().await;
             }
-            let _gone = killpg(*group, Signal::SIGKILL);
-            let carriers = std::mem::take(carriers);
-            // A stopped terminal takes its time; something outside the group could hold a pipe open for ever.
-            let shown = tokio::task::spawn_blocking(move || carriers.finish());
-            let _late = tokio::time::timeout(Duration::from_secs(30), shown).await;
-        } else if let Self::Session(session) = self {
-            session.end();
+            Self::Session { session, outputs } => {
+                session.end();
+                outputs.finish().await;
+            }
         }
     }
 }
@@ -159,13 +194,14 @@ fn gone() -> io::Error {
     io::Error::other("it ended at once")
 }
 
-fn stdio(terminal: Option<&Terminal>) -> Result<[OwnedFd; 3]> {
-    use std::os::fd::AsFd as _;
-    let copy = |fd: std::os::fd::BorrowedFd| fd.try_clone_to_owned();
-    Ok(match terminal {
-        Some(terminal) => [terminal.slave()?, terminal.slave()?, terminal.slave()?],
-        None => [copy(io::stdin().as_fd())?, copy(io::stdout().as_fd())?, copy(io::stderr().as_fd())?],
-    })
+/// For a backend's session; what is not stood between is the user's own.
+fn descriptors(ends: Ends) -> io::Result<[OwnedFd; 3]> {
+    let or = |end: Option<OwnedFd>, own: BorrowedFd| end.map_or_else(|| own.try_clone_to_owned(), Ok);
+    Ok([
+        or(ends.stdin, io::stdin().as_fd())?,
+        or(ends.stdout, io::stdout().as_fd())?,
+        or(ends.stderr, io::stderr().as_fd())?,
+    ])
 }
 
 /// Makes the program lead a session of its own (no way back to the user's terminal), enter the given namespaces, die

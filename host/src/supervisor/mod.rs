@@ -361,10 +361,10 @@ impl State {
         match (self.status, self.asked_to_end, self.program_ended) {
             (Some(status), _, _) => Ok(status),
             (None, Some(signal), _) => Ok(Status::Signaled(signal as i32)),
-            (None, None, Some(status::ProgramEnd::Process(status))) if !self.direct && !self.reported => {
-                Err(Report::new(Unstarted { backend: backend.to_owned(), status, said: said.to_owned() }))
-            }
-            (None, None, Some(end)) => end.verdict(backend, sandbox, plan, self.direct),
+            (None, None, Some(end)) => match end.unstarted(backend, said) {
+                Some(unstarted) if !self.direct && !self.reported => Err(Report::new(unstarted)),
+                _ => end.verdict(backend, sandbox, plan, self.direct),
+            },
             (None, None, None) => Err(Report::msg(format!("backend '{backend}' never ended the command"))),
         }
     }

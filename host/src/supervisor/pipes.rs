@@ -4,8 +4,7 @@
 
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Read, Write};
-use std::os::fd::AsFd;
-use std::process::Stdio;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
@@ -15,9 +14,9 @@ const MAX_HELD: usize = 16 * 1024;
 /// The guest's side; `None` where the host's own descriptor is no terminal and is passed on.
 #[derive(Default)]
 pub(super) struct Ends {
-    pub(super) stdin: Option<Stdio>,
-    pub(super) stdout: Option<Stdio>,
-    pub(super) stderr: Option<Stdio>,
+    pub(super) stdin: Option<OwnedFd>,
+    pub(super) stdout: Option<OwnedFd>,
+    pub(super) stderr: Option<OwnedFd>,
     pub(super) carriers: Carriers,
 }
 
@@ -85,7 +84,7 @@ enum State {
 
 impl Held {
     /// The program's end, ours, and the thread between them, which ends with the last holder of the program's.
-    pub(super) fn new() -> io::Result<(Stdio, Self, Carriers)> {
+    pub(super) fn new() -> io::Result<(OwnedFd, Self, Carriers)> {
         let (reader, writer) = io::pipe()?;
         let state = Arc::new(Mutex::new(State::Keeping(Vec::new())));
         let held = Self(Arc::clone(&state));

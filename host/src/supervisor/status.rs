@@ -22,19 +22,21 @@ pub enum Status {
     },
 }
 
-/// The backend's program ended before the guest's first process had reported.
+/// The backend's program (or session) ended before the guest's first process had reported.
 #[derive(Debug)]
 pub struct Unstarted {
     pub(super) backend: String,
-    /// How it ended.
-    pub status: std::process::ExitStatus,
+    /// How it ended, in words.
+    pub(super) how: String,
+    /// Its exit code, where it ended by itself.
+    pub code: Option<i32>,
     /// What it said, where that was kept back.
     pub said: String,
 }
 
 impl std::fmt::Display for Unstarted {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "backend '{}' ended before its sandbox was there ({})", self.backend, self.status)
+        write!(f, "backend '{}' ended before its sandbox was there ({})", self.backend, self.how)
     }
 }
 
@@ -70,6 +72,17 @@ pub(super) enum ProgramEnd {
 }
 
 impl ProgramEnd {
+    /// What that was where the guest's first process should have reported before and did not.
+    pub(super) fn unstarted(&self, backend: &str, said: &str) -> Option<Unstarted> {
+        let code = match self {
+            Self::Process(status) => status.code(),
+            Self::Session(Ok(ended)) => ended.code.map(i32::from),
+            // Both say what it was.
+            Self::Session(Err(_)) | Self::Lost(_) => return None,
+        };
+        Some(Unstarted { backend: backend.to_owned(), how: self.to_string(), code, said: said.to_owned() })
+    }
+
     /// What the end means where no first process spoke. `direct`: none was expected, the program runs the command
     /// itself; otherwise it failed, or the guest ended its own first process.
     pub(super) fn verdict(self, backend: &str, sandbox: &str, plan: Option<&Plan>, direct: bool) -> Result<Status> {
@@ -90,20 +103,31 @@ impl ProgramEnd {
                     (None, None) => Err(Report::msg("the command ended without a status")),
                 }
             }
-            Self::Process(status) => Err(hinted(
-                format!(
-                    "the sandbox '{sandbox}' was ended from outside before its command was over (backend '{backend}', {status})"
-                ),
-                "somebody stopped or removed it, or the machine ran out of memory",
-            )),
-            Self::Session(Ok(ended)) => match (ended.origin, ended.code, ended.signal) {
+            Self::Session(Ok(ended)) if direct => match (ended.origin, ended.code, ended.signal) {
                 (Origin::Guest, Some(code), None) => Ok(Status::Exited(code)),
                 (Origin::Guest, None, Some(signal)) if (1..=64).contains(&signal) => Ok(Status::Signaled(signal)),
                 (Origin::Backend, _, _) => Err(Report::msg(format!("backend '{backend}' failed to run the command"))),
                 _ => Err(Report::msg(format!("backend '{backend}' answered with an impossible status"))),
             },
-            Self::Session(Err(e)) => Err(crate::error::from_backend(&e)),
+            Self::Process(_) | Self::Session(Ok(_)) => Err(hinted(
+                format!(
+                    "the sandbox '{sandbox}' was ended from outside before its command was over (backend '{backend}', {self})"
+                ),
+                "somebody stopped or removed it, or the machine ran out of memory",
+            )),
+            Self::Session(Err(ref e)) => Err(crate::error::from_backend(e)),
             Self::Lost(e) => Err(Report::new(e).wrap_err(format!("lost the program of backend '{backend}'"))),
+        }
+    }
+}
+
+impl std::fmt::Display for ProgramEnd {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Process(status) => write!(f, "{status}"),
+            Self::Session(Ok(Ended { code: Some(code), .. })) => write!(f, "exit status: {code}"),
+            Self::Session(Ok(Ended { signal: Some(signal), .. })) => write!(f, "signal: {signal}"),
+            Self::Session(_) | Self::Lost(_) => f.write_str("no exit status"),
         }
     }
 }
@@ -127,6 +151,8 @@ mod tests {
         }
         let impossible = Ended { origin: Origin::Guest, code: Some(1), signal: Some(9) };
         assert!(ProgramEnd::Session(Ok(impossible)).verdict("acme", "s", None, true).is_err());
+        let plausible = Ended { origin: Origin::Guest, code: Some(0), signal: None };
+        assert!(ProgramEnd::Session(Ok(plausible)).verdict("acme", "s", None, false).is_err());
         let huge = Ended { origin: Origin::Guest, code: None, signal: Some(1 << 20) };
         assert!(ProgramEnd::Session(Ok(huge)).verdict("acme", "s", None, true).is_err());
     }

@@ -2,13 +2,12 @@
 //! back.
 //!
 //! A guest never holds a descriptor of the user's terminal: it could push input into it or leave it broken. The pair
-//! made here is the guest's (`pipes` serves runs that are not interactive); `pump` carries the bytes. However a run ends, [`UserTerminal`] restores the mode and takes
-//! the foreground back.
+//! made here is the guest's (`pipes` serves runs that are not interactive); `pump` carries the bytes. However a run ends,
+//! [`UserTerminal`] restores the mode and takes the foreground back.
 
 use std::fs::File;
 use std::io::{self, IsTerminal as _};
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
-use std::process::Stdio;
 
 use color_eyre::eyre::{Result, WrapErr as _};
 use nix::pty::{OpenptyResult, Winsize, openpty};
@@ -48,13 +47,9 @@ impl Terminal {
     }
 
     /// The guest's standard input, output and error; the last is absent where the user sent it elsewhere.
-    pub(super) fn guest_side(&self) -> io::Result<(Stdio, Stdio, Option<Stdio>)> {
-        let slave = || self.slave.try_clone().map(Stdio::from);
+    pub(super) fn guest_side(&self) -> io::Result<(OwnedFd, OwnedFd, Option<OwnedFd>)> {
+        let slave = || self.slave.try_clone().map(OwnedFd::from);
         Ok((slave()?, slave()?, if io::stderr().is_terminal() { Some(slave()?) } else { None }))
-    }
-
-    pub(super) fn slave(&self) -> io::Result<OwnedFd> {
-        self.slave.try_clone().map(Into::into)
     }
 
     /// The user's terminal and our end of the guest's. Our copy of the guest's end is closed.

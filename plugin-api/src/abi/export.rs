@@ -25,7 +25,9 @@ use super::{
     Outcome, Probe, Reply,
 };
 use crate::context::{CallFacts, Services};
-use crate::{Backend, Capability, Context, Error, ErrorKind, Exec, Features, PROTOCOL, Plan, Result, Session, Stdio};
+use crate::{
+    Backend, Capability, Context, Error, ErrorKind, Exec, Features, PROTOCOL, Plan, Result, Session, SessionInfo, Stdio,
+};
 
 /// Exports a type as the backend of this library.
 ///
@@ -102,8 +104,13 @@ pub(super) struct Envelope<T> {
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "exec", rename_all = "kebab-case")]
 pub(super) enum ExecAnswer {
-    Plan { plan: Plan },
-    Session {},
+    Plan {
+        plan: Plan,
+    },
+    Session {
+        #[serde(default)]
+        info: SessionInfo,
+    },
 }
 
 struct Adapter<B>(Arc<B>);
@@ -147,7 +154,7 @@ async fn dispatch<B: Backend>(backend: &B, op: &str, body: &str, host: HostObjec
     let exec = |answer: Exec| match answer {
         Exec::Plan(plan) => Ok(Reply { body: to_json(&ExecAnswer::Plan { plan })?.into(), session: RNone }),
         Exec::Session(session) => Ok(Reply {
-            body: to_json(&ExecAnswer::Session {})?.into(),
+            body: to_json(&ExecAnswer::Session { info: session.info() })?.into(),
             session: RSome(AbiSession_TO::from_value(SessionAdapter(Some(Arc::from(session))), TD_Opaque)),
         }),
     };

@@ -29,8 +29,8 @@ use crate::{
     AttachRequest, BuildRequest, Capability, CheckRequest, Ended, Error, ErrorKind, ExecRequest, ExplainRequest,
     Features, Finding, Freshness, FreshnessRequest, Image, ImageRequest, InstallRequest, Installed, Instance,
     InstanceInfo, InstanceRequest, InstancesRequest, Level, PROTOCOL, Plan, PrepareRequest, PullRequest, Pulled,
-    Recipe, ReleaseRequest, Result, Route, RouteRequest, Settings, SettingsRequest, Step, Tool, ToolOutput,
-    VerifyRequest,
+    Recipe, ReleaseRequest, Result, Route, RouteRequest, SessionInfo, Settings, SettingsRequest, Step, Tool,
+    ToolOutput, VerifyRequest,
 };
 
 /// Longest answer that is read.
@@ -298,8 +298,10 @@ impl LoadedBackend {
         let reply = self.invoke(op, call, request).await?;
         match (from_json(&reply.body)?, reply.session) {
             (ExecAnswer::Plan { plan }, _) => Ok(LoadedExec::Plan(plan)),
-            (ExecAnswer::Session {}, RSome(session)) => Ok(LoadedExec::Session(LoadedSession(session))),
-            (ExecAnswer::Session {}, _) => Err(Error::internal("answered with a session but sent none")),
+            (ExecAnswer::Session { info }, RSome(object)) => {
+                Ok(LoadedExec::Session(LoadedSession { object, info: Arc::new(info) }))
+            }
+            (ExecAnswer::Session { .. }, _) => Err(Error::internal("answered with a session but sent none")),
         }
     }
 
@@ -335,12 +337,15 @@ fn their_error(text: &str) -> Error {
 
 /// A command that the backend runs.
 #[derive(Clone)]
-pub struct LoadedSession(SessionObject);
+pub struct LoadedSession {
+    object: SessionObject,
+    info: Arc<SessionInfo>,
+}
 
 impl LoadedSession {
     /// [`Session::run`](crate::Session::run)
     pub async fn run(&self, stdin: OwnedFd, stdout: OwnedFd, stderr: OwnedFd) -> Result<Ended> {
-        let future = self.0.run(stdin.into_raw_fd(), stdout.into_raw_fd(), stderr.into_raw_fd());
+        let future = self.object.run(stdin.into_raw_fd(), stdout.into_raw_fd(), stderr.into_raw_fd());
         match future.await {
             ROk(text) => from_json(bounded(&text, MAX_NOTE)?),
             RErr(text) => Err(their_error(&text)),
@@ -349,12 +354,17 @@ impl LoadedSession {
 
     /// [`Session::signal`](crate::Session::signal)
     pub fn signal(&self, signal: i32) {
-        self.0.signal(signal);
+        self.object.signal(signal);
     }
 
     /// [`Session::resize`](crate::Session::resize)
     pub fn resize(&self, rows: u16, columns: u16) {
-        self.0.resize(rows, columns);
+        self.object.resize(rows, columns);
+    }
+
+    /// [`Session::info`](crate::Session::info), as it was answered
+    pub fn info(&self) -> &Arc<SessionInfo> {
+        &self.info
     }
 }
 

@@ -50,6 +50,12 @@ pub(crate) fn needed(spec: &SandboxSpec, table: &Table, host: &Path) -> Vec<Expo
     pruned(all)
 }
 
+/// A writable one that holds what only the host may write: what workmux keeps about this machine, or the user's home with
+/// it.
+pub(crate) fn too_wide<'a>(exports: &'a [Export], home: &Path, host: &Path) -> Option<&'a Export> {
+    exports.iter().find(|export| export.shows(home, true) || export.shows(host, true))
+}
+
 /// The widest directory that may be exported for a mount, so that later sandboxes find theirs in it.
 fn location(mount: &Mount, isolation: Isolation) -> &Path {
     let share = match isolation {
@@ -163,6 +169,18 @@ mod tests {
         let exports = needed(&spec, &settings::read(&shared).unwrap(), Path::new("/host"));
         assert_eq!(exports.len(), 2, "{exports:?}");
         assert!(exposing(&exports, &spec.repository).is_some());
+    }
+
+    #[test]
+    fn p13_what_is_the_hosts_alone_is_no_part_of_what_a_machine_can_write() {
+        let found = |location, writable| {
+            let exports = [export("/a", true), export(location, writable)];
+            too_wide(&exports, Path::new("/home/ann"), Path::new("/var/state/host")).is_some()
+        };
+        for wide in ["/", "/home", "/home/ann", "/var/state", "/var/state/host"] {
+            assert!(found(wide, true) && !found(wide, false), "{wide}");
+        }
+        assert!(!found("/home/ann/src", true) && !found("/var/state/other", true));
     }
 
     #[test]

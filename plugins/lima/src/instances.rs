@@ -46,8 +46,7 @@ impl Instances for Lima {
         if !meant(&found, &kept, &request) {
             return Err(unknown(&kept.name));
         }
-        let running = found.status == Status::Running;
-        if running && !request.force {
+        if machine::lives(&found) && !request.force {
             return Err(Error::new(ErrorKind::Conflict, format!("'{}' runs", kept.name)).hint("stop it first"));
         }
         let mut words = vec!["delete"];
@@ -92,7 +91,7 @@ fn info(state: &Path, found: Listed) -> InstanceInfo {
     let dir = fs::metadata(&found.dir).ok();
     InstanceInfo {
         status: found.status.word().to_owned(),
-        running: found.status == Status::Running,
+        running: machine::lives(&found),
         size: Some(allocated(&found.dir, 0)).filter(|bytes| *bytes > 0),
         created: dir.as_ref().and_then(|meta| seconds(meta.created().ok().or_else(|| meta.modified().ok())?)),
         last_used: last_used(&found.dir, &kept.files().runs()),

@@ -1,8 +1,9 @@
 //! The Lima backend: a sandbox is a set of namespaces in a virtual machine that all worktrees of a repository share.
 //!
 //! This file is the contract's side: which verb does what. `prepare` decides what the machine must see ([`exports`]) and
-//! what the sandbox sees of it ([`layout`]), and brings the machine there ([`machine`]); `exec` is one `ssh` ([`ssh`]) that
-//! has the host's guest program lay the sandbox out and become its first process. The machine outlives runs ([`instances`]).
+//! what the sandbox sees of it ([`layout`]), and brings the machine there ([`machine`]); `exec` is one command over
+//! the shared ssh connection ([`session`]; [`ssh`] for a terminal) that has the host's guest program lay the sandbox out and
+//! become its first process. The machine outlives runs ([`instances`]).
 
 mod check;
 mod explain;
@@ -13,18 +14,23 @@ mod instances;
 mod layout;
 mod limactl;
 mod machine;
+mod mux;
 mod name;
 mod provision;
 mod ready;
 mod record;
 mod sandbox;
+mod session;
 mod settings;
 mod ssh;
 mod template;
 
 use workmux_plugin_api::*;
 
+use mux::Mux;
 use sandbox::Sandbox;
+use session::Shared;
+use ssh::Way;
 
 /// What a machine calls the host; its loopback is reached by it.
 const HOST: &str = "host.lima.internal";
@@ -44,16 +50,27 @@ impl Transport for Lima {
 
     async fn exec(&self, cx: &Context, request: ExecRequest) -> Result<Exec> {
         let sandbox = Sandbox::from_state(&request.instance.state)?;
-        let way = ssh::Way::of(&sandbox.dir);
         let command = sandbox.command(&request.command)?;
-        let args = ssh::arguments(&sandbox.ssh_config, &sandbox.machine, way, request.terminal, &command);
-        Ok(Exec::Plan(Plan {
-            program: ssh::program(cx)?.to_owned(),
-            args: args.into_iter().map(Into::into).collect(),
-            controls_terminal: request.terminal,
-            explains_itself: true,
-            ..Plan::default()
-        }))
+        let program = ssh::program(cx)?;
+        let plan = |way| {
+            let args = ssh::arguments(&sandbox.ssh_config, &sandbox.machine, way, request.terminal, &command);
+            Plan {
+                program: program.to_owned(),
+                args: args.into_iter().map(Into::into).collect(),
+                controls_terminal: request.terminal,
+                explains_itself: true,
+                ..Plan::default()
+            }
+        };
+        Ok(match Mux::greet(&ssh::socket(&sandbox.dir)) {
+            Ok(mux) if !request.terminal => {
+                let (by_hand, alone) = (plan(Way::Shared), plan(Way::Own));
+                Exec::Session(Box::new(Shared::new(mux, command, by_hand, alone)))
+            }
+            // A terminal has a mode and a size, which `ssh` takes along.
+            Ok(_) => Exec::Plan(plan(Way::Shared)),
+            Err(_) => Exec::Plan(plan(Way::Own)),
+        })
     }
 
     async fn explain(&self, cx: &Context, request: ExplainRequest) -> Result<Option<Error>> {

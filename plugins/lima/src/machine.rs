@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use workmux_plugin_api::{Context, Error, ErrorKind, Result, SandboxSpec, ToolOutput};
+use workmux_plugin_api::{Context, Error, ErrorKind, Purpose, Result, SandboxSpec, ToolOutput};
 
 use crate::exports::{self, Export};
 use crate::layout::Place;
@@ -70,6 +70,11 @@ pub(crate) async fn ensure(cx: &Context, kept: &Kept, wanted: &Wanted<'_>) -> Re
     }
     match found.status {
         Status::Running => running(cx, kept, wanted, found, Boot::Theirs).await,
+        Status::Broken if lives(&found) => Err(Error::new(
+            ErrorKind::Conflict,
+            format!("the machine '{}' is broken, and sandboxes may still work in it", kept.name),
+        )
+        .hint(format!("end it and them, the next start brings it up: workmux sandbox stop {}", kept.name))),
         Status::Broken => {
             cx.progress(format!("machine '{}' is broken: ending what is left of it", kept.name), 0, 0);
             force_stop(cx, &kept.name).await?;
@@ -80,6 +85,15 @@ pub(crate) async fn ensure(cx: &Context, kept: &Kept, wanted: &Wanted<'_>) -> Re
             configure(cx, wanted, &found).await?;
             started(cx, kept, wanted, &held).await
         }
+    }
+}
+
+/// Whether something may run in it. One that lost its host agent is broken for Lima, and goes on.
+pub(crate) fn lives(found: &Listed) -> bool {
+    match found.status {
+        Status::Running => true,
+        Status::Broken => ssh::Way::of(&found.dir) == ssh::Way::Shared,
+        _ => false,
     }
 }
 
@@ -387,13 +401,14 @@ pub(crate) fn remarks(record: &Record, spec: &SandboxSpec, table: &Table, name: 
         ));
     }
     let agent = spec.agent.as_str();
-    if record.no_agent.as_deref() == Some(agent) {
+    if spec.purpose == Purpose::Agent && record.no_agent.as_deref() == Some(agent) {
         all.push(format!(
             "the agent '{agent}' could not be installed in machine '{name}' (its /var/log/cloud-init-output.log says why): the \
              next start tries again"
         ));
     }
-    if !table.skip_default_provision
+    if spec.purpose == Purpose::Agent
+        && !table.skip_default_provision
         && provision::installs(agent)
         && record.agent.as_deref().is_some_and(|there| there != agent)
     {
@@ -407,8 +422,10 @@ pub(crate) fn remarks(record: &Record, spec: &SandboxSpec, table: &Table, name: 
 
 /// Stops a machine; one that does not run is fine.
 pub(crate) async fn stop(cx: &Context, found: &Listed) -> Result<()> {
-    if found.status != Status::Running {
-        return Ok(());
+    match found.status {
+        Status::Running => {}
+        Status::Broken if lives(found) => return force_stop(cx, &found.name).await,
+        _ => return Ok(()),
     }
     let what = format!("stopping machine '{}'", found.name);
     let output = limactl::watch(cx, &what, &["stop", &found.name], STOP).await?;
@@ -478,7 +495,8 @@ mod tests {
 
     #[test]
     fn what_differs_is_said_with_what_brings_it() {
-        let spec = SandboxSpec { agent: "codex".into(), image: Some("new".into()), ..SandboxSpec::default() };
+        let (agent, image) = ("codex".to_owned(), Some("new".to_owned()));
+        let spec = SandboxSpec { purpose: Purpose::Agent, agent, image, ..SandboxSpec::default() };
         let table = Table::default();
         let record =
             Record { cpus: 2, memory: 1 << 30, image: "old".into(), agent: Some("claude".into()), ..Record::default() };

@@ -43,12 +43,14 @@ impl Sandbox {
 
     /// Text for the shell of the machine's user: our program lays the sandbox out and becomes its first process.
     pub(crate) fn command(&self, first: &GuestCommand) -> Result<String> {
-        let mut words: Vec<String> = ["exec", "env", "-i"].map(str::to_owned).to_vec();
-        words.extend(self.develop.as_ref().map(|dir| format!("WORKMUX_DEV={dir}")));
-        for (name, value) in &first.env {
-            words.push(format!("{name}={}", text(value)?));
+        let mut words: Vec<String> = ["exec", &self.program, "unshare"].map(str::to_owned).to_vec();
+        let mut variable = |text: String| words.extend(["--env".to_owned(), text]);
+        if let Some(dir) = &self.develop {
+            variable(format!("WORKMUX_DEV={dir}"));
         }
-        words.extend([self.program.clone(), "unshare".into()]);
+        for (name, value) in &first.env {
+            variable(format!("{name}={}", text(value)?));
+        }
         words.extend(self.options.iter().cloned());
         words.push("--".into());
         for word in &first.argv {
@@ -74,6 +76,14 @@ pub(crate) async fn prepare(cx: &Context, request: &PrepareRequest) -> Result<In
     let kept = Kept::of(cx.state_dir(), &name::of(&spec.repository, table.isolation));
     let files = kept.files();
     let needed = exports::needed(spec, &table, files.root());
+    if let Some(wide) = exports::too_wide(&needed, &spec.home, files.root()) {
+        return Err(Error::refused(format!(
+            "the machine '{}' would be able to write '{}', with what only you may write in it",
+            kept.name,
+            wide.location.display()
+        ))
+        .hint("keep projects in a directory of their own, such as ~/src; 'sandbox.lima.projects_dir' is one"));
+    }
     if request.dry_run {
         let record = kept.load().unwrap_or_else(|| guessed(&kept));
         let layout = layout::layout(spec, record.machine(&needed), files.root())?;

@@ -111,7 +111,7 @@ impl Table {
                 refuse("isolation", "needs 'projects_dir', the directory of all projects".into());
             }
             (_, Some(path)) if !is_plain(path) => {
-                refuse("projects_dir", "must be an absolute path, or begin with '~/'".into());
+                refuse("projects_dir", "must be an absolute path, or one below your home such as '~/src'".into());
             }
             _ => {}
         }

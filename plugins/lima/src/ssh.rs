@@ -5,11 +5,12 @@
 //! gone, `ssh` makes one for this command alone; it never becomes the one that others share, because that would outlive
 //! the command and hold its output open.
 
-use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use workmux_plugin_api::{Context, Error, ErrorKind, Result, Tool, ToolOutput};
+
+use crate::mux::Mux;
 
 const SSH: &str = "ssh";
 /// Lima's shared connection, in the directory of the machine.
@@ -23,13 +24,18 @@ pub(crate) enum Way {
 }
 
 impl Way {
-    /// Knocks. A socket that is left over answers nobody, and a client would wait for it.
+    /// Greets who holds it: a client would wait for one that does not answer.
     pub(crate) fn of(dir: &Path) -> Self {
-        match UnixStream::connect(dir.join(SOCKET)) {
+        match Mux::greet(&socket(dir)) {
             Ok(_) => Self::Shared,
             Err(_) => Self::Own,
         }
     }
+}
+
+/// Where the shared connection is had.
+pub(crate) fn socket(dir: &Path) -> PathBuf {
+    dir.join(SOCKET)
 }
 
 pub(crate) fn program(cx: &Context) -> Result<&Path> {
@@ -126,8 +132,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(Way::of(dir.path()), Way::Own);
         let listener = std::os::unix::net::UnixListener::bind(dir.path().join(SOCKET)).unwrap();
+        let answering = std::thread::spawn(move || {
+            let (mut client, _) = listener.accept().unwrap();
+            std::io::Write::write_all(&mut client, &[0, 0, 0, 8, 0, 0, 0, 1, 0, 0, 0, 4]).unwrap();
+            listener
+        });
         assert_eq!(Way::of(dir.path()), Way::Shared);
-        drop(listener);
+        drop(answering.join().unwrap());
         assert_eq!(Way::of(dir.path()), Way::Own, "a socket that was left over");
     }
 
