@@ -51,6 +51,11 @@ impl Files {
         self.root.join("runs")
     }
 
+    /// Whether a run has something here: it works, or was killed and nobody has taken that away yet.
+    pub(crate) fn has_runs(&self) -> bool {
+        fs::read_dir(self.runs()).is_ok_and(|mut runs| runs.next().is_some())
+    }
+
     /// Makes the directory, with its mark.
     pub(crate) fn make(&self, machine: &str) -> Result<()> {
         let made = || {

@@ -36,7 +36,7 @@ impl Instances for Lima {
         let _held = kept.hold(cx).await?;
         let found = machine::settled(cx, &kept.name).await?;
         let found = found.filter(|found| meant(found, &kept, &request)).ok_or_else(|| unknown(&kept.name))?;
-        machine::stop(cx, &found).await
+        machine::stop(cx, &kept, &found).await
     }
 
     async fn delete(&self, cx: &Context, request: InstanceRequest) -> Result<()> {
@@ -46,7 +46,7 @@ impl Instances for Lima {
         if !meant(&found, &kept, &request) {
             return Err(unknown(&kept.name));
         }
-        if machine::lives(&found) && !request.force {
+        if machine::lives(&found, &kept) && !request.force {
             return Err(Error::new(ErrorKind::Conflict, format!("'{}' runs", kept.name)).hint("stop it first"));
         }
         let mut words = vec!["delete"];
@@ -91,7 +91,7 @@ fn info(state: &Path, found: Listed) -> InstanceInfo {
     let dir = fs::metadata(&found.dir).ok();
     InstanceInfo {
         status: found.status.word().to_owned(),
-        running: machine::lives(&found),
+        running: machine::lives(&found, &kept),
         size: Some(allocated(&found.dir, 0)).filter(|bytes| *bytes > 0),
         created: dir.as_ref().and_then(|meta| seconds(meta.created().ok().or_else(|| meta.modified().ok())?)),
         last_used: last_used(&found.dir, &kept.files().runs()),

@@ -70,7 +70,7 @@ pub(crate) async fn ensure(cx: &Context, kept: &Kept, wanted: &Wanted<'_>) -> Re
     }
     match found.status {
         Status::Running => running(cx, kept, wanted, found, Boot::Theirs).await,
-        Status::Broken if lives(&found) => Err(Error::new(
+        Status::Broken if lives(&found, kept) => Err(Error::new(
             ErrorKind::Conflict,
             format!("the machine '{}' is broken, and sandboxes may still work in it", kept.name),
         )
@@ -88,11 +88,12 @@ pub(crate) async fn ensure(cx: &Context, kept: &Kept, wanted: &Wanted<'_>) -> Re
     }
 }
 
-/// Whether something may run in it. One that lost its host agent is broken for Lima, and goes on.
-pub(crate) fn lives(found: &Listed) -> bool {
+/// Whether sandboxes may be in it, if it is one that can have any. One that lost its host agent is broken for Lima, and
+/// goes on.
+pub(crate) fn lives(found: &Listed, kept: &Kept) -> bool {
     match found.status {
         Status::Running => true,
-        Status::Broken => ssh::Way::of(&found.dir) == ssh::Way::Shared,
+        Status::Broken => kept.files().has_runs() && ssh::Way::of(&found.dir) == ssh::Way::Shared,
         _ => false,
     }
 }
@@ -421,10 +422,10 @@ pub(crate) fn remarks(record: &Record, spec: &SandboxSpec, table: &Table, name: 
 }
 
 /// Stops a machine; one that does not run is fine.
-pub(crate) async fn stop(cx: &Context, found: &Listed) -> Result<()> {
+pub(crate) async fn stop(cx: &Context, kept: &Kept, found: &Listed) -> Result<()> {
     match found.status {
         Status::Running => {}
-        Status::Broken if lives(found) => return force_stop(cx, &found.name).await,
+        Status::Broken if lives(found, kept) => return force_stop(cx, &found.name).await,
         _ => return Ok(()),
     }
     let what = format!("stopping machine '{}'", found.name);

@@ -103,13 +103,12 @@ fn begin(work: &Mutex<Work>, new: Work) -> bool {
 
 fn run(mut mux: Mux, command: &str, alone: &Plan, stdio: &Stdio, work: &Mutex<Work>) -> Result<Ended> {
     if !begin(work, Work::Shared(mux.handle().map_err(|e| failed(&e))?)) {
-        return Ok(of_ssh(None));
+        return Ok(LOST);
     }
     match mux.open(command, [stdio.stdin.as_fd(), stdio.stdout.as_fd(), stdio.stderr.as_fd()]) {
         Ok(Opened::Yes) => {
             let code = mux.ended().map_err(|e| failed(&e))?;
-            Ok(code
-                .map_or_else(|| of_ssh(None), |code| Ended { origin: Origin::Guest, code: Some(code), signal: None }))
+            Ok(code.map_or(LOST, |code| Ended { origin: Origin::Guest, code: Some(code), signal: None }))
         }
         Ok(Opened::No) | Err(_) => by_itself(alone, stdio, work),
     }
@@ -128,7 +127,7 @@ fn by_itself(plan: &Plan, stdio: &Stdio, work: &Mutex<Work>) -> Result<Ended> {
         // Held until the child is noted: an end that comes meanwhile waits for it.
         let mut work = lock(work);
         if matches!(*work, Work::Over) {
-            return Ok(of_ssh(None));
+            return Ok(LOST);
         }
         let child = command.spawn().map_err(|e| failed(&e))?;
         let pid = Pid::from_raw(child.id().cast_signed());
@@ -138,15 +137,14 @@ fn by_itself(plan: &Plan, stdio: &Stdio, work: &Mutex<Work>) -> Result<Ended> {
     drop(command);
     // Without reaping: until it is taken from its place, whoever ends it can name it.
     while let Err(nix::Error::EINTR) = waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT) {}
-    let Work::Alone(mut child) = std::mem::replace(&mut *lock(work), Work::Over) else { return Ok(of_ssh(None)) };
+    let Work::Alone(mut child) = std::mem::replace(&mut *lock(work), Work::Over) else { return Ok(LOST) };
     let status = child.wait().map_err(|e| failed(&e))?;
-    Ok(of_ssh(status.code().or_else(|| status.signal().map(|signal| 128 + signal))))
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    Ok(Ended { origin: Origin::Backend, code, signal: status.signal() })
 }
 
-/// An end that says nothing of the guest's: only its first process does.
-fn of_ssh(code: Option<i32>) -> Ended {
-    Ended { origin: Origin::Backend, code: code.and_then(|code| u8::try_from(code).ok()), signal: None }
-}
+/// An end that says nothing of the guest's: only its first process does. `ssh` has a code for it.
+const LOST: Ended = Ended { origin: Origin::Backend, code: Some(255), signal: None };
 
 fn failed(e: &std::io::Error) -> Error {
     Error::new(ErrorKind::ToolFailed, "the command could not be handed to the machine").cause(e.to_string())
@@ -186,8 +184,8 @@ mod tests {
             thread::yield_now();
         }
         end(&work);
-        assert_eq!(waiting.join().unwrap().unwrap(), of_ssh(None));
+        assert_eq!(waiting.join().unwrap().unwrap(), LOST);
         // Nothing begins after it.
-        assert_eq!(by_itself(&plan("exit 7"), &stdio(), &work).unwrap(), of_ssh(None));
+        assert_eq!(by_itself(&plan("exit 7"), &stdio(), &work).unwrap(), LOST);
     }
 }

@@ -129,8 +129,7 @@ mod tests {
         let text = "runs:\n  /usr/bin/ssh -F /l/wm-a/ssh.config -T lima-wm-a -- 'exec /m/workmux unshare --tmpfs /run \
                     --bind /m/a /p/wt --bind /m/b /p/main/.git --ro-bind /m/h/runs/0/sock /run/workmux/sock -- /x init tcp:h:1:/k'\n";
         let words = by_hand(text, "wm-a").unwrap().join(" ");
-        let wanted =
-            "'exec' '/m/workmux' 'unshare' '--tmpfs' '/run' '--bind' '/m/a' '/p/wt' '--' '/usr/bin/true'";
+        let wanted = "'exec' '/m/workmux' 'unshare' '--tmpfs' '/run' '--bind' '/m/a' '/p/wt' '--' '/usr/bin/true'";
         assert_eq!(words, wanted);
     }
 }
