@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
 use workmux_tests::{Finished, Pty, World, require_engine};
 
 fn world() -> (World, PathBuf) {
@@ -100,6 +101,21 @@ fn p76_to_p80_each_sin_costs_one_command() {
     }
     world.workmux(&["plugin", "list"]).run().ok().says("hostile").says("bubblewrap");
     world.git(&world.main(), &["fsck", "--strict"]).ok();
+}
+
+#[test]
+fn p57_a_session_that_never_ends_ends_with_its_run() {
+    require_engine!("bubblewrap");
+    let (world, _) = world();
+    let words = ["sandbox", "shell", "--backend", "hostile", "--", "true"];
+    let run = world.workmux(&words).env("WORKMUX_HOSTILE", "forever@session").start();
+    let records = || std::fs::read_dir(world.state().join("runs")).into_iter().flatten().flatten();
+    let text = |run: std::fs::DirEntry| std::fs::read_to_string(run.path().join("record.json")).unwrap_or_default();
+    // The last thing before the session is asked for.
+    workmux_tests::wait_until("the instance", || records().any(|run| text(run).contains("\"instance\":{")));
+    run.signal(Signal::SIGTERM);
+    run.wait().code(143);
+    world.assert_clean();
 }
 
 #[test]

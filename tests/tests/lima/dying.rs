@@ -1,5 +1,9 @@
 //! A machine that ends under a run: the run says which, nothing hangs, what was committed is there, and the next run works.
 
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use workmux_tests::{Finished, PATIENCE, require_engine, wait_until};
 
 use super::scene::Scene;
@@ -95,6 +99,50 @@ fn a_dead_host_agent_is_replaced() {
 }
 
 #[test]
+fn a_broken_machine_is_not_taken_from_who_works_in_it() {
+    require_engine!("lima");
+    let scene = Scene::warm();
+    let name = scene.machine();
+    let dir = scene.worktree("topic");
+    let works = scene.waiting("agent", &dir, "exit 7");
+    let ends = scene.waiting("agent", &scene.worktree("other"), "true");
+    scene.kill(&name, "ha.pid");
+    let run = scene.shell(&["true"]).run().code(125);
+    run.warns(&format!("the machine '{name}' is broken, and sandboxes may still work in it"))
+        .warns(&format!("workmux sandbox stop {name}"));
+    works.go_on().wait().code(7);
+    // Who is told of the others may end them.
+    scene.stop(&[&name, "--yes"]).ok().says("(Broken)").says(&format!("✓ Stopped '{name}'\n"));
+    ended(&ends.end(), &name);
+    scene.shell(&["true"]).run().ok();
+    assert_eq!((scene.status(&name).as_str(), scene.count("create")), ("Running", 1));
+    scene.assert_clean();
+}
+
+#[test]
+fn a_machine_that_answers_nobody_holds_nobody() {
+    require_engine!("lima");
+    let scene = Scene::warm();
+    let name = scene.machine();
+    let driver = scene.read(scene.dir_of(&name).join("qemu.pid")).trim().parse().unwrap();
+    let frozen = |signal| {
+        for process in workmux_tests::family(Pid::from_raw(driver)) {
+            kill(process.pid, signal).unwrap();
+        }
+    };
+    let running = scene.waiting("agent", &scene.worktree("topic"), "true");
+    frozen(Signal::SIGSTOP);
+    let asked = Instant::now();
+    running.signal(Signal::SIGTERM);
+    let run = running.end().code(143);
+    assert!(asked.elapsed() < Duration::from_secs(20), "it took {:?}\n{run}", asked.elapsed());
+    run.warns("the next command takes away what may be left");
+    frozen(Signal::SIGCONT);
+    scene.shell(&["true"]).run().ok();
+    scene.wait_until_clean();
+}
+
+#[test]
 fn a_machine_that_dies_by_itself_is_started_by_the_next_run() {
     require_engine!("lima");
     let scene = Scene::new();
@@ -117,7 +165,7 @@ fn a_shared_connection_that_is_gone_is_done_without() {
     let socket = scene.dir_of(&name).join("ssh.sock");
     let words = format!("ssh: {}", socket.display());
     let master = workmux_tests::processes().into_iter().find(|process| process.words.starts_with(&words)).unwrap();
-    nix::sys::signal::kill(master.pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+    kill(master.pid, Signal::SIGKILL).unwrap();
     wait_until("its end", || !master.lives());
     assert!(socket.exists(), "it is left over, and answers nobody");
     let run = scene.agent(&["git", "commit", "--quiet", "--allow-empty", "--message=alone"]).run().ok();

@@ -182,6 +182,19 @@ fn what_a_sandbox_leaves_in_its_home_runs_for_nobody_outside() {
 }
 
 #[test]
+fn p13_no_machine_can_write_the_users_home_or_what_is_kept_about_it() {
+    require_engine!("lima");
+    for wide in ["~", "~/", "/", "~/.local"] {
+        let scene = Scene::with(PASSING, &format!("isolation: shared, projects_dir: '{wide}'"));
+        let dir = scene.worktree("topic");
+        let run = scene.refused(scene.shell(&["true"]).dir(&dir).run());
+        run.warns(if wide.starts_with("~/") && wide != "~/" { ".local', with what only you may write in it" } else { "" })
+            .warns("projects_dir");
+        assert_eq!(scene.machines(), [] as [String; 0]);
+    }
+}
+
+#[test]
 fn a_shared_machine_has_what_is_made_later_and_shows_each_its_own() {
     require_engine!("lima");
     let scene = Scene::with(PASSING, "isolation: shared, projects_dir: '~/src'");
