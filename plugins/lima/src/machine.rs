@@ -139,6 +139,7 @@ async fn create(cx: &Context, kept: &Kept, wanted: &Wanted<'_>) -> Result<()> {
         machine: Machine::HERE,
     };
     kept.write("lima.yaml", template.text().as_bytes())?;
+    kept.set_provision(&provision::digest(table))?;
     let (name, file) = (format!("--name={}", kept.name), kept.template());
     let words = ["create", "--tty=false", &name, &file.to_string_lossy()];
     let what = format!("making machine '{}'", kept.name);
@@ -313,6 +314,7 @@ async fn running(cx: &Context, kept: &Kept, wanted: &Wanted<'_>, found: Listed, 
         agent: told.agent,
         no_agent: told.no_agent,
         image: found.image,
+        provision: kept.provision(),
         developed: told.developed,
         cpus: found.cpus,
         memory: found.memory,
@@ -399,6 +401,12 @@ pub(crate) fn remarks(record: &Record, spec: &SandboxSpec, table: &Table, name: 
         all.push(format!(
             "machine '{name}' was made from the image '{}': another one takes a new machine (workmux sandbox prune)",
             record.image
+        ));
+    }
+    if record.provision.as_ref().is_some_and(|made| *made != provision::digest(table)) {
+        all.push(format!(
+            "machine '{name}' was made with another 'provision' or 'skip_default_provision': what is new takes a new machine \
+             (workmux sandbox prune), or is typed in this one (limactl shell {name})"
         ));
     }
     let agent = spec.agent.as_str();
@@ -499,10 +507,23 @@ mod tests {
         let (agent, image) = ("codex".to_owned(), Some("new".to_owned()));
         let spec = SandboxSpec { purpose: Purpose::Agent, agent, image, ..SandboxSpec::default() };
         let table = Table::default();
-        let record =
-            Record { cpus: 2, memory: 1 << 30, image: "old".into(), agent: Some("claude".into()), ..Record::default() };
+        let record = Record {
+            cpus: 2,
+            memory: 1 << 30,
+            image: "old".into(),
+            agent: Some("claude".into()),
+            provision: Some("other".into()),
+            ..Record::default()
+        };
         insta::assert_snapshot!(remarks(&record, &spec, &table, "wm-x").join("\n"));
-        let same = Record { cpus: 4, memory: 4 << 30, image: "new".into(), agent: Some("codex".into()), ..record };
+        let same = Record {
+            cpus: 4,
+            memory: 4 << 30,
+            image: "new".into(),
+            agent: Some("codex".into()),
+            provision: Some(provision::digest(&table)),
+            ..record
+        };
         assert_eq!(remarks(&same, &spec, &table, "wm-x"), [] as [String; 0]);
         insta::assert_debug_snapshot!(drifted("wm-x", &[&export("/p/main", true), &export("/q", false)]));
     }

@@ -3,6 +3,8 @@
 //! Lima runs them at each start and reports no failure; so each does its work once and leaves a word where it failed, which
 //! [`crate::ready`] finds.
 
+use sha2::{Digest as _, Sha256};
+
 use crate::settings::Table;
 use crate::template::Script;
 
@@ -42,6 +44,13 @@ pub(crate) fn scripts(table: &Table, agent: &str) -> Vec<Script> {
     all
 }
 
+/// Names what the configuration asks to be installed, for comparing.
+pub(crate) fn digest(table: &Table) -> String {
+    let wanted = (table.skip_default_provision, table.provision.as_deref().map(str::trim_end));
+    let hash = Sha256::digest(format!("{wanted:?}"));
+    hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Why the user's text cannot be used, if it cannot.
 pub(crate) fn mistake(text: &str) -> Option<String> {
     text.lines().any(|line| line == END).then(|| format!("must not have a line '{END}'"))
@@ -67,6 +76,20 @@ mod tests {
         assert_eq!(roots(of(json!({"skip_default_provision": true}), "claude")), [] as [bool; 0]);
         assert!(of(json!({}), "codex")[1].text.contains("agent=codex package=@openai/codex\n"));
         assert!(mistake("a\nWORKMUX_PROVISION_END\nb").is_some() && mistake("echo 'WORKMUX_PROVISION_END'").is_none());
+    }
+
+    #[test]
+    fn what_asks_for_the_same_has_the_same_digest() {
+        let of = |table: serde_json::Value| digest(&settings::read(&table).unwrap());
+        assert_eq!(of(json!({"provision": "echo\n", "cpus": 2})), of(json!({"provision": "echo"})));
+        let all = [
+            json!({}),
+            json!({"provision": ""}),
+            json!({"provision": "echo"}),
+            json!({"skip_default_provision": true}),
+        ];
+        let all: std::collections::BTreeSet<String> = all.into_iter().map(of).collect();
+        assert_eq!(all.len(), 4);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //!     record.json   what was found out when it was last looked at
 //!     consent       the user's word on git's own files
 //!     lima.yaml     what it was made from
+//!     provision     which of the user's wishes that was made from
 //!     host/         exported to the machine, read-only
 //! ```
 //!
@@ -27,6 +28,7 @@ use crate::files::Files;
 use crate::layout::{Machine, Place};
 
 const ACCEPTED: &str = "accepted-v1\n";
+const PROVISION: &str = "provision";
 const WAIT: Duration = Duration::from_millis(50);
 
 /// What was found out.
@@ -54,6 +56,8 @@ pub(crate) struct Record {
     pub(crate) no_agent: Option<String>,
     /// The image it was made from.
     pub(crate) image: String,
+    /// What it was to be prepared with when it was made, as a digest.
+    pub(crate) provision: Option<String>,
     /// A development build of the guest program was placed in it.
     pub(crate) developed: bool,
     pub(crate) cpus: u32,
@@ -83,6 +87,15 @@ impl Kept {
     /// What it is made from.
     pub(crate) fn template(&self) -> PathBuf {
         self.dir.join("lima.yaml")
+    }
+
+    /// What the machine was to be prepared with, as it was written when it was made.
+    pub(crate) fn provision(&self) -> Option<String> {
+        fs::read_to_string(self.dir.join(PROVISION)).ok()
+    }
+
+    pub(crate) fn set_provision(&self, digest: &str) -> Result<()> {
+        self.write(PROVISION, digest.as_bytes())
     }
 
     /// Waits for whoever changes the machine now.
@@ -202,10 +215,7 @@ pub(crate) fn start(dir: &Path) -> String {
         return String::new();
     };
     let number = number.trim();
-    let alive = number
-        .parse::<i32>()
-        .is_ok_and(|pid| pid > 0 && nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None).is_ok());
-    if !alive {
+    if !number.parse().is_ok_and(lives) {
         return String::new();
     }
     format!(
@@ -216,6 +226,14 @@ pub(crate) fn start(dir: &Path) -> String {
         config.mtime_nsec(),
         config.ino()
     )
+}
+
+/// Whether a process is there and has not ended. One that nobody has waited for yet still has its number.
+fn lives(pid: i32) -> bool {
+    let there = pid > 0 && nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None).is_ok();
+    let ended = |stat: String| stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with(['Z', 'X']));
+    // Where there is no such file, the number is all there is to ask for.
+    there && !fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(ended)
 }
 
 fn same(file: &File, path: &Path) -> bool {
@@ -270,5 +288,21 @@ mod tests {
         // No process has this number.
         fs::write(&pid, "2147483646").unwrap();
         assert_eq!(start(dir.path()), "");
+    }
+
+    #[test]
+    fn one_that_ended_and_was_not_waited_for_does_not_live() {
+        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let pid = child.id().cast_signed();
+        assert!(lives(pid));
+        child.kill().unwrap();
+        let dead = |flags| {
+            let pid = nix::sys::wait::Id::Pid(nix::unistd::Pid::from_raw(pid));
+            nix::sys::wait::waitid(pid, nix::sys::wait::WaitPidFlag::WEXITED | flags).unwrap()
+        };
+        dead(nix::sys::wait::WaitPidFlag::WNOWAIT);
+        assert!(!lives(pid));
+        child.wait().unwrap();
+        assert!(!lives(pid) && !lives(0) && !lives(-1));
     }
 }

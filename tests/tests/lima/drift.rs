@@ -141,6 +141,27 @@ fn a_single_file_needs_no_other_machine() {
 }
 
 #[test]
+fn another_provision_is_remarked_until_there_is_another_machine() {
+    require_engine!("lima");
+    let scene = Scene::with("", "provision: echo one");
+    let dir = scene.worktree("topic");
+    let run = |table: &str| {
+        scene.reconfigure("", table);
+        scene.shell(&["true"]).dir(&dir).run().ok()
+    };
+    scene.shell(&["true"]).dir(&dir).run().ok();
+    let name = scene.machine();
+    let remark = format!("machine '{name}' was made with another 'provision'");
+    run("provision: echo one").never_says(&remark);
+    run("provision: echo two").warns(&remark);
+    scene.stop(&[&name, "--yes"]).ok();
+    run("provision: echo two").warns(&remark);
+    scene.prune(&["--force"]).ok();
+    run("provision: echo two").never_says(&remark);
+    scene.assert_clean();
+}
+
+#[test]
 fn another_image_takes_another_machine() {
     require_engine!("lima");
     let scene = Scene::warm();

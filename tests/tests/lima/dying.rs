@@ -112,7 +112,7 @@ fn a_broken_machine_is_not_taken_from_who_works_in_it() {
         .warns(&format!("workmux sandbox stop {name}"));
     works.go_on().wait().code(7);
     // Who is told of the others may end them.
-    scene.stop(&[&name, "--yes"]).ok().says("(Broken)").says(&format!("✓ Stopped '{name}'\n"));
+    scene.stop(&[&name, "--yes"]).ok().says("(Broken, in use)").says(&format!("✓ Stopped '{name}'\n"));
     ended(&ends.end(), &name);
     scene.shell(&["true"]).run().ok();
     assert_eq!((scene.status(&name).as_str(), scene.count("create")), ("Running", 1));

@@ -188,8 +188,12 @@ fn p13_no_machine_can_write_the_users_home_or_what_is_kept_about_it() {
         let scene = Scene::with(PASSING, &format!("isolation: shared, projects_dir: '{wide}'"));
         let dir = scene.worktree("topic");
         let run = scene.refused(scene.shell(&["true"]).dir(&dir).run());
-        run.warns(if wide.starts_with("~/") && wide != "~/" { ".local', with what only you may write in it" } else { "" })
-            .warns("projects_dir");
+        run.warns(if wide.starts_with("~/") && wide != "~/" {
+            ".local', with what only you may write in it"
+        } else {
+            ""
+        })
+        .warns("projects_dir");
         assert_eq!(scene.machines(), [] as [String; 0]);
     }
 }
