@@ -175,6 +175,21 @@ fn the_terminals_of_others_are_not_there_and_new_ones_can_be_had() {
 }
 
 #[test]
+fn devices_are_the_usual_ones_and_no_others() {
+    let Some(machine) = Machine::new() else { return };
+    let said = machine.run(
+        "--tmpfs /dev/shm",
+        "ls /dev; readlink /dev/fd /dev/stdin /dev/ptmx; echo x >/dev/null; head -c 3 /dev/zero | wc -c; \
+         head -c 3 /dev/urandom | wc -c; echo x >/dev/shm/x; (: >/dev/x) 2>/dev/null || echo refused; \
+         (: >/dev/full; echo x >/dev/full) 2>/dev/null || echo full; rm -f /dev/null 2>/dev/null; [ -c /dev/null ] && echo kept",
+    );
+    let devices = ["fd", "full", "mqueue", "null", "ptmx", "pts", "random", "shm", "stderr", "stdin", "stdout", "tty"];
+    let devices = [&devices[..], &["urandom", "zero"]].concat();
+    let rest = ["/proc/self/fd", "/proc/self/fd/0", "pts/ptmx", "3", "3", "refused", "full", "kept"];
+    assert_eq!(said.lines().collect::<Vec<_>>(), [devices, rest.to_vec()].concat());
+}
+
+#[test]
 fn its_namespaces_are_its_own() {
     let Some(machine) = Machine::new() else { return };
     let list = "for n in user mnt pid ipc; do readlink /proc/self/ns/$n; done";

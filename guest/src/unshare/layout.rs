@@ -12,6 +12,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sys::stat::{Mode, mkdirat};
 use nix::sys::statvfs::{FsFlags, fstatvfs};
 
+use super::devices::Devices;
 use super::options::{Absolute, Step};
 use super::path::{Found, find, find_or_make, handle_path};
 
@@ -28,6 +29,7 @@ pub(super) fn lay_out(steps: &[Step]) -> Result<(), String> {
         _ => Ok(None),
     };
     let sources = steps.iter().map(source).collect::<Result<Vec<_>, _>>()?;
+    Devices::find()?.lay_out()?;
     let mut empty = None;
     for (step, source) in steps.iter().zip(&sources) {
         match (step, source) {
@@ -58,14 +60,14 @@ fn tmpfs(at: &Absolute) -> Result<(), String> {
 }
 
 /// Something to be seen elsewhere.
-struct Source {
+pub(super) struct Source {
     /// With everything mounted below it: what belongs to somebody else cannot be left out, it may hide something.
     mounts: OwnedFd,
     directory: bool,
 }
 
 impl Source {
-    fn open(path: &Absolute) -> Result<Self, String> {
+    pub(super) fn open(path: &Absolute) -> Result<Self, String> {
         let found = find(path).map_err(|e| e.text())?;
         Self::copy(&found, found.is_directory())
     }
@@ -78,7 +80,7 @@ impl Source {
         }
     }
 
-    fn bind(&self, at: &Absolute, read_only: bool) -> Result<(), String> {
+    pub(super) fn bind(&self, at: &Absolute, read_only: bool) -> Result<(), String> {
         let failed = |why: &str| format!("could not bind at '{at}': {why}");
         let place = find_or_make(at, self.directory).map_err(|e| failed(&e.text()))?;
         self.mount_on(&place).map_err(|why| failed(&why))?;

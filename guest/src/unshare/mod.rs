@@ -7,8 +7,9 @@
 //! are for the caller to cover.
 //!
 //! This file owns the order. The command line is [`options`], entering namespaces [`namespaces`], walking paths
-//! [`path`], mounting [`layout`], and starting the program [`start`].
+//! [`path`], mounting [`layout`] and [`devices`], and starting the program [`start`].
 
+mod devices;
 mod layout;
 mod namespaces;
 mod options;

@@ -81,7 +81,7 @@ fn text(word: &OsString) -> Result<CString, &'static str> {
 pub(super) struct Absolute(OsString);
 
 impl Absolute {
-    fn parse(path: &OsStr) -> Result<Self, String> {
+    pub(super) fn parse(path: &OsStr) -> Result<Self, String> {
         let below = path.as_bytes().strip_prefix(b"/");
         let plain = |below: &[u8]| below.split(|b| *b == b'/').all(|name| !matches!(name, b"" | b"." | b".."));
         match below {

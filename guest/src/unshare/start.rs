@@ -6,7 +6,6 @@
 use std::io::stdin;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
 
 use nix::fcntl::OFlag;
 use nix::mount::{MsFlags, mount};
@@ -59,17 +58,8 @@ fn release_terminal() -> nix::Result<()> {
 }
 
 /// Terminals of its own: those that are there are other people's, who type into them. The one it was given, if it was
-/// given one, stays open and gets the name that programs look for.
+/// given one, stays open.
 fn own_terminals() -> nix::Result<()> {
-    const CONSOLE: &str = "/dev/console";
-    if !Path::new("/dev/pts").is_dir() {
-        return Ok(());
-    }
-    // By its name: the descriptor is of the outer namespace, from which nothing can be bound any more.
-    let given = std::fs::read_link("/proc/self/fd/0").unwrap_or_default();
-    if given.starts_with("/dev/pts") && Path::new(CONSOLE).exists() {
-        let _nameless = mount(Some(&given), CONSOLE, None::<&str>, MsFlags::MS_BIND, None::<&str>);
-    }
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
     mount(Some("devpts"), "/dev/pts", Some("devpts"), flags, Some("newinstance,ptmxmode=0666,mode=0600"))
 }
