@@ -353,6 +353,21 @@ pub enum PluginCommand {
         #[arg(add = ArgValueCandidates::new(known_backends))]
         name: String,
     },
+    /// Try on a backend all that every backend must do: a numbered list of rules, each run for real
+    Check {
+        /// Its name, or the path of its library
+        #[arg(value_name = "NAME|FILE", add = ArgValueCandidates::new(known_backends))]
+        subject: String,
+        /// Only rules whose number begins like this, such as K3 (can be repeated)
+        #[arg(long, value_name = "NUMBER")]
+        only: Vec<String>,
+        /// The report as JSON
+        #[arg(long)]
+        json: bool,
+        /// Also write the report as JUnit's XML to this file
+        #[arg(long, value_name = "FILE")]
+        junit: Option<PathBuf>,
+    },
     /// Trust a plugin file outside the program's own directories, as it is now
     Trust {
         /// The library

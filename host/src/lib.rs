@@ -23,6 +23,7 @@ mod images;
 mod init;
 mod install_dev;
 mod instances;
+mod kit;
 pub mod launch;
 pub mod multiplexer;
 pub mod mutant;

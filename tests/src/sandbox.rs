@@ -67,6 +67,15 @@ impl Sandbox {
         engine(self.name())
     }
 
+    /// The backend's name.
+    pub fn backend(self) -> &'static str {
+        match self {
+            Self::Bubblewrap => "bubblewrap",
+            Self::Lima => "lima",
+            Self::Docker | Self::DockerTcp | Self::Podman | Self::PodmanRootless => "container",
+        }
+    }
+
     /// Whether its sandboxes are containers.
     pub fn is_container(self) -> bool {
         !matches!(self, Self::Bubblewrap | Self::Lima)
