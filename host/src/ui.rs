@@ -45,12 +45,13 @@ fn prompt(text: &str) {
 
 /// Asks a yes-or-no question on standard error; no, end of input and anything unclear are no.
 pub fn confirm(question: &str) -> bool {
-    prompt(&format!("{question} [y/N] "));
-    let mut answer = String::new();
-    if io::stdin().lock().read_line(&mut answer).is_err() {
-        return false;
-    }
-    matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
+    answered(question).unwrap_or(false)
+}
+
+/// The same; nothing where nobody answers at all.
+pub fn answered(question: &str) -> Option<bool> {
+    let answer = ask(&format!("{question} [y/N] "))?;
+    Some(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
 }
 
 /// Reads a line after a prompt on standard error; nothing at the end of input.

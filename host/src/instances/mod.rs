@@ -56,6 +56,8 @@ struct Everything {
     instances: Vec<One>,
     /// Backends that could not be asked, with the reason.
     failed: Vec<Report>,
+    /// The user's own is among them: an answer without it is none.
+    incomplete: bool,
 }
 
 impl Everything {
@@ -78,7 +80,9 @@ impl Everything {
         let survey = Survey::new(surroundings);
         let live: Vec<Record> = runs::live(&surroundings.state).into_iter().map(|(_, record)| record).collect();
         let progress = Arc::new(Progress::new(Out::Note));
-        let mut all = Self { progress, backends: Vec::new(), instances: Vec::new(), failed: Vec::new() };
+        let mut all =
+            Self { progress, backends: Vec::new(), instances: Vec::new(), failed: Vec::new(), incomplete: false };
+        let own = survey.config().and_then(|config| config.sandbox.backend.clone());
         for name in names {
             match ask_one(&registry, &survey, &name, &all.progress).await {
                 Ok((backend, settings, found)) => {
@@ -93,7 +97,10 @@ impl Everything {
                     all.instances.extend(found);
                     all.backends.push((backend, settings));
                 }
-                Err(report) => all.failed.push(report),
+                Err(report) => {
+                    all.incomplete |= own.as_ref() == Some(&name);
+                    all.failed.push(report);
+                }
             }
         }
         all.instances.sort_by(|a, b| a.info.name.cmp(&b.info.name));
@@ -111,6 +118,11 @@ impl Everything {
             Some(first) if nouns.all(|noun| noun == first) => crate::text::line(first),
             _ => "sandbox".to_owned(),
         }
+    }
+
+    /// The exit code of an answer that names nothing: there may be something all the same.
+    fn nothing(&self) -> u8 {
+        if self.incomplete { crate::error::ERROR } else { 0 }
     }
 
     fn remark_failures(&self) {

@@ -39,7 +39,7 @@ async fn pruning(wish: Prune, surroundings: &Surroundings) -> Result<u8> {
     }
     if everything.instances.is_empty() {
         crate::ui::print(&format!("No workmux {many} found."));
-        return Ok(0);
+        return Ok(everything.nothing());
     }
     let now = now();
     for (at, one) in everything.instances.iter().enumerate() {

@@ -42,7 +42,7 @@ async fn stopping(wish: Stop, surroundings: &Surroundings) -> Result<u8> {
         Some(name) => {
             let Some(one) = everything.instances.iter().find(|one| one.info.name == *name) else {
                 everything.remark_failures();
-                return Err(unknown(name, &everything.instances));
+                return Err(unknown(name, &everything));
             };
             if !one.info.running {
                 crate::ui::print(&format!("'{}' is already stopped ({})", line(name), one.info.status));
@@ -65,7 +65,7 @@ async fn stopping(wish: Stop, surroundings: &Surroundings) -> Result<u8> {
     }
     if chosen.is_empty() {
         crate::ui::print(&format!("No running workmux {many} found."));
-        return Ok(0);
+        return Ok(everything.nothing());
     }
     let chosen = if wish.name.is_none() && !wish.all && !wish.dry_run { choose(&running, &noun)? } else { chosen };
     crate::ui::print(&format!("To be stopped, {}:", count(chosen.len(), &noun)));
@@ -75,9 +75,17 @@ async fn stopping(wish: Stop, surroundings: &Surroundings) -> Result<u8> {
     if wish.dry_run {
         return Ok(0);
     }
-    if !wish.yes && !crate::ui::confirm("Stop them?") {
-        crate::ui::print("Aborted.");
-        return Ok(0);
+    if !wish.yes {
+        match crate::ui::answered("Stop them?") {
+            Some(true) => {}
+            Some(false) => {
+                crate::ui::print("Aborted.");
+                return Ok(0);
+            }
+            None => {
+                return Err(hinted("nobody is there to answer: nothing was stopped", "add --yes to stop them unasked"));
+            }
+        }
     }
     Ok(each(&everything.progress, &chosen, "Stopped", |one| {
         everything.backend_of(one).stop(everything.request(one, false))
@@ -105,9 +113,12 @@ fn choose<'a>(running: &[&'a One], noun: &str) -> Result<Vec<&'a One>> {
     }
 }
 
-fn unknown(name: &str, all: &[One]) -> Report {
-    let names: Vec<String> = all.iter().map(|one| format!("'{}'", line(&one.info.name))).collect();
-    let hint =
-        if names.is_empty() { "there is none now".to_owned() } else { format!("there are: {}", names.join(", ")) };
+fn unknown(name: &str, all: &Everything) -> Report {
+    let names: Vec<String> = all.instances.iter().map(|one| format!("'{}'", line(&one.info.name))).collect();
+    let hint = match (names.is_empty(), all.failed.is_empty()) {
+        (false, _) => format!("there are: {}", names.join(", ")),
+        (true, true) => "there is none now".to_owned(),
+        (true, false) => "not all backends could be asked: see the warning".to_owned(),
+    };
     hinted(format!("there is no sandbox '{}' of ours", line(name)), hint)
 }

@@ -136,9 +136,9 @@ pub(crate) fn say_if_ended(entry: &Entry) {
     super::wait::until(entry, AT_ONCE, |state| state.exit_code.is_some() || state.begun || !state.status.is_empty());
     if let Some(code) = entry.state().exit_code.filter(|code| *code != 0) {
         let name = text::line(&entry.record.handle);
+        let log = background(entry).map(|terminal| text::quote(terminal.log().as_os_str())).unwrap_or_default();
         crate::ui::warning(&format!(
-            "the agent of '{name}' ended at once with {code}; see why: workmux capture {name}, and start it again: \
-             workmux open {name}"
+            "the agent of '{name}' ended at once with {code}; see why in {log}, and start it again: workmux open {name}"
         ));
     }
 }

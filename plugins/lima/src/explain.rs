@@ -44,8 +44,9 @@ pub(crate) async fn explain(cx: &Context, machine: &str, home: &Path, stderr: &s
     let found = limactl::find(cx, machine).await?;
     let (kind, message) = match found.map(|found| found.status) {
         None => (ErrorKind::NotFound, format!("the machine '{machine}' was deleted meanwhile")),
-        // What ended there is no affair of the machine's.
-        Some(Status::Running) if last.is_empty() => return Ok(None),
+        Some(Status::Running) if last.is_empty() => {
+            (ErrorKind::ToolFailed, format!("the machine '{machine}' goes on, or is about to stop"))
+        }
         Some(Status::Running) => {
             (ErrorKind::ToolFailed, format!("the machine '{machine}' runs but refused the command"))
         }

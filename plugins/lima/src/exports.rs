@@ -4,6 +4,7 @@
 //! of their own below [`CORNER`], so that none lies inside another; what a sandbox sees of them is [`crate::layout`]'s.
 
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -54,6 +55,18 @@ pub(crate) fn needed(spec: &SandboxSpec, table: &Table, host: &Path) -> Vec<Expo
 /// it.
 pub(crate) fn too_wide<'a>(exports: &'a [Export], home: &Path, host: &Path) -> Option<&'a Export> {
     exports.iter().find(|export| export.shows(home, true) || export.shows(host, true))
+}
+
+/// Why a directory is not one of projects: others own it, or programs of the user's keep there what they trust.
+pub(crate) fn not_of_projects(dir: &Path, spec: &SandboxSpec, lima_home: &Path) -> Option<&'static str> {
+    let hidden = |below: &Path| below.iter().next().is_some_and(|first| first.as_encoded_bytes().starts_with(b"."));
+    let owner = dir.metadata().map(|meta| meta.uid());
+    match () {
+        () if dir.strip_prefix(&spec.home).is_ok_and(hidden) => Some("it lies in a hidden directory of your home"),
+        () if owner.is_ok_and(|uid| uid != spec.user.uid) => Some("it is not yours"),
+        () if dir.starts_with(lima_home) || lima_home.starts_with(dir) => Some("Lima keeps its machines there"),
+        () => None,
+    }
 }
 
 /// The widest directory that may be exported for a mount, so that later sandboxes find theirs in it.

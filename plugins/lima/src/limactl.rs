@@ -34,6 +34,7 @@ pub(crate) struct Listed {
     pub(crate) cpus: u32,
     /// Bytes.
     pub(crate) memory: u64,
+    pub(crate) disk: u64,
     pub(crate) image: String,
     /// Those at our places.
     pub(crate) exports: Vec<Export>,
@@ -132,6 +133,7 @@ struct Instance {
     ssh_config: PathBuf,
     cpus: u32,
     memory: u64,
+    disk: u64,
     config: Config,
 }
 
@@ -174,6 +176,7 @@ impl From<Instance> for Listed {
             ssh_config: instance.ssh_config,
             cpus: instance.cpus,
             memory: instance.memory,
+            disk: instance.disk,
             image: instance.config.images.into_iter().next().unwrap_or_default().location,
             exports,
             others,
@@ -240,7 +243,9 @@ pub(crate) async fn watch(cx: &Context, what: &str, words: &[&str], deadline: Du
                     if matches!(level, "warning" | "error" | "fatal") {
                         cx.log(Level::Debug, text.clone());
                     }
-                    said = text;
+                    if !is_noise(&text) {
+                        said = text;
+                    }
                     last.push(line);
                 }
                 let surplus = last.len().saturating_sub(LINES);
@@ -256,6 +261,11 @@ pub(crate) async fn watch(cx: &Context, what: &str, words: &[&str], deadline: Du
         // Also where nothing was said: the host takes silence for a hang.
         cx.progress(format!("{what}{colon}{short}"), 0, 0);
     }
+}
+
+/// What is about `limactl` and not about the machine: advice to type what this program is about to do.
+fn is_noise(text: &str) -> bool {
+    text.starts_with("Terminal is not available") || text.starts_with("Run `limactl start")
 }
 
 /// Level and text of a log line such as `time="…" level=info msg="…"`.

@@ -50,7 +50,7 @@ fn memory(table: &Table) -> u64 {
 /// Whether the machine of this record runs and has these exports; asks nobody.
 pub(crate) fn serves(record: &Record, needed: &[Export]) -> bool {
     exports::missing(needed, &record.exports).is_empty()
-        && record.is_current()
+        && record.is_current(&lima_home())
         && ssh::Way::of(&record.dir) == ssh::Way::Shared
 }
 
@@ -81,11 +81,26 @@ pub(crate) async fn ensure(cx: &Context, kept: &Kept, wanted: &Wanted<'_>) -> Re
             configure(cx, wanted, &found).await?;
             started(cx, kept, wanted, &held).await
         }
+        // One that never came up has nothing to lose, and what it cannot come up with may be its image.
+        _ if kept.load().is_none() && found.image != image(wanted.spec) => {
+            cx.progress(format!("machine '{}' never started, and is made anew", kept.name), 0, 0);
+            let output = limactl::run(cx, &["delete", "--force", &kept.name], STOP).await?;
+            if limactl::find(cx, &kept.name).await?.is_some() {
+                return Err(limactl::failure("delete", &output));
+            }
+            create(cx, kept, wanted).await?;
+            started(cx, kept, wanted, &held).await
+        }
         _ => {
             configure(cx, wanted, &found).await?;
             started(cx, kept, wanted, &held).await
         }
     }
+}
+
+/// What a new machine is made from.
+fn image(spec: &SandboxSpec) -> String {
+    spec.image.clone().unwrap_or_else(|| template::default_image(Machine::HERE))
 }
 
 /// Whether sandboxes may be in it, if it is one that can have any. One that lost its host agent is broken for Lima, and
@@ -202,6 +217,11 @@ fn is_plain(path: &Path) -> bool {
 /// Refuses to show a machine what a link leads to: links can be changed by others than the user.
 fn check_exports(exports: &[Export]) -> Result<()> {
     match exports.iter().find(|export| !is_plain(&export.location)) {
+        Some(export) if !export.location.exists() => Err(Error::refused(format!(
+            "there is no directory '{}', which a machine is to see",
+            export.location.display()
+        ))
+        .hint("make it, or name another one")),
         Some(export) => Err(Error::refused(format!(
             "'{}' is no directory, or is reached through a link, and would be shown to a machine",
             export.location.display()
@@ -247,8 +267,10 @@ fn not_started(found: Option<Listed>, output: &ToolOutput) -> Error {
         }
     }
     if error.kind == ErrorKind::ToolFailed {
-        error.hint =
-            Some(format!("see the logs in '{}'; after that: limactl start {}", found.dir.display(), found.name));
+        error.hint = Some(format!(
+            "see the logs in '{}'; where its image is wrong, name another one ('sandbox.image'): it is then made anew",
+            found.dir.display()
+        ));
     }
     error
 }
@@ -318,6 +340,7 @@ async fn running(cx: &Context, kept: &Kept, wanted: &Wanted<'_>, found: Listed, 
         developed: told.developed,
         cpus: found.cpus,
         memory: found.memory,
+        disk: found.disk,
     };
     kept.save(&record)?;
     Ok(record)
@@ -396,17 +419,25 @@ pub(crate) fn remarks(record: &Record, spec: &SandboxSpec, table: &Table, name: 
             template::size(memory(table)),
         ));
     }
-    let image = spec.image.clone().unwrap_or_else(|| template::default_image(Machine::HERE));
+    if record.disk != 0 && record.disk != table.disk() {
+        all.push(format!(
+            "machine '{name}' has a disk of {}, not of {}: another one takes a new machine (workmux sandbox stop {name}, then \
+             prune)",
+            template::size(record.disk),
+            template::size(table.disk()),
+        ));
+    }
+    let image = image(spec);
     if record.image != image {
         all.push(format!(
-            "machine '{name}' was made from the image '{}': another one takes a new machine (workmux sandbox prune)",
+            "machine '{name}' was made from the image '{}': another one takes a new machine (workmux sandbox stop {name}, then prune)",
             record.image
         ));
     }
     if record.provision.as_ref().is_some_and(|made| *made != provision::digest(table)) {
         all.push(format!(
             "machine '{name}' was made with another 'provision' or 'skip_default_provision': what is new takes a new machine \
-             (workmux sandbox prune), or is typed in this one (limactl shell {name})"
+             (workmux sandbox stop {name}, then prune), or is typed in this one (limactl shell {name})"
         ));
     }
     let agent = spec.agent.as_str();
@@ -510,6 +541,7 @@ mod tests {
         let record = Record {
             cpus: 2,
             memory: 1 << 30,
+            disk: 50 << 30,
             image: "old".into(),
             agent: Some("claude".into()),
             provision: Some("other".into()),
@@ -519,6 +551,7 @@ mod tests {
         let same = Record {
             cpus: 4,
             memory: 4 << 30,
+            disk: table.disk(),
             image: "new".into(),
             agent: Some("codex".into()),
             provision: Some(provision::digest(&table)),

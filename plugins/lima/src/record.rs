@@ -62,6 +62,8 @@ pub(crate) struct Record {
     pub(crate) developed: bool,
     pub(crate) cpus: u32,
     pub(crate) memory: u64,
+    /// Of the disk it was made with; 0 = not known.
+    pub(crate) disk: u64,
 }
 
 /// The directory of one machine.
@@ -201,8 +203,11 @@ impl Record {
     }
 
     /// Whether the machine is the one that was looked at, and has been running since.
-    pub(crate) fn is_current(&self) -> bool {
-        !self.start.is_empty() && self.start == start(&self.dir) && self.ssh_config.exists()
+    pub(crate) fn is_current(&self, lima_home: &Path) -> bool {
+        self.dir.parent() == Some(lima_home)
+            && !self.start.is_empty()
+            && self.start == start(&self.dir)
+            && self.ssh_config.exists()
     }
 }
 
@@ -279,12 +284,14 @@ mod tests {
             start: start(dir.path()),
             ..Record::default()
         };
-        assert!(record.is_current() && !Record::default().is_current());
+        let home = dir.path().parent().unwrap();
+        assert!(!record.is_current(dir.path()), "it is another Lima's");
+        assert!(record.is_current(home) && !Record::default().is_current(home));
         fs::write(dir.path().join("lima.yaml"), "{ }").unwrap();
-        assert!(!record.is_current(), "it was configured anew");
+        assert!(!record.is_current(home), "it was configured anew");
         let record = Record { start: start(dir.path()), ..record };
         fs::remove_file(&pid).unwrap();
-        assert!(!record.is_current(), "it was stopped");
+        assert!(!record.is_current(home), "it was stopped");
         // No process has this number.
         fs::write(&pid, "2147483646").unwrap();
         assert_eq!(start(dir.path()), "");

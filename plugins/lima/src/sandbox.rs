@@ -14,7 +14,7 @@ use crate::exports;
 use crate::layout::{self, Layout};
 use crate::machine::{self, Wanted};
 use crate::record::{self, Kept, Record};
-use crate::settings::{self, Table};
+use crate::settings::{self, Isolation, Table};
 use crate::{name, ssh};
 
 /// Where a sandbox has the guest program.
@@ -76,6 +76,12 @@ pub(crate) async fn prepare(cx: &Context, request: &PrepareRequest) -> Result<In
     let kept = Kept::of(cx.state_dir(), &name::of(&spec.repository, table.isolation));
     let files = kept.files();
     let needed = exports::needed(spec, &table, files.root());
+    if let Some(dir) = table.projects_dir(&spec.home)
+        && let Some(why) = exports::not_of_projects(&dir, spec, &machine::lima_home())
+    {
+        return Err(Error::refused(format!("'{}' is no directory of projects: {why}", dir.display()))
+            .hint("keep projects in a directory of their own, such as ~/src: 'sandbox.lima.projects_dir'"));
+    }
     if let Some(wide) = exports::too_wide(&needed, &spec.home, files.root()) {
         return Err(Error::refused(format!(
             "the machine '{}' would be able to write '{}', with what only you may write in it",
@@ -160,10 +166,13 @@ fn consented(kept: &Kept, needed: &[exports::Export], spec: &SandboxSpec, table:
         "sandboxes do not see those files; but whoever becomes root in the machine could change what your git runs"
             .to_owned(),
     )
-    .hint(
-        "work in a worktree instead (workmux add), or agree in your own file: \
-         'sandbox.lima.accept_reduced_git_metadata_isolation: true'",
-    )
+    .hint(format!(
+        "{}, or agree in your own file: 'sandbox.lima.accept_reduced_git_metadata_isolation: true'",
+        match table.isolation {
+            Isolation::Project => "work in a worktree instead (workmux add)",
+            Isolation::Shared => "have a machine for each project instead ('isolation: project')",
+        }
+    ))
     .remedy(Remedy::Consent))
 }
 

@@ -170,7 +170,7 @@ fn another_image_takes_another_machine() {
     scene.reconfigure(&format!("image: '{image}'"), "");
     for _also_after_a_stop in 0..2 {
         let run = scene.shell(&["true"]).run().ok();
-        run.warns("another one takes a new machine (workmux sandbox prune)");
+        run.warns(&format!("another one takes a new machine (workmux sandbox stop {name}, then prune)"));
         scene.stop(&[&name, "--yes"]).ok();
     }
     scene.on("prune", &[]).input("y\n").run().ok();

@@ -184,16 +184,17 @@ fn what_a_sandbox_leaves_in_its_home_runs_for_nobody_outside() {
 #[test]
 fn p13_no_machine_can_write_the_users_home_or_what_is_kept_about_it() {
     require_engine!("lima");
-    for wide in ["~", "~/", "/", "~/.local"] {
+    for (wide, why) in [
+        ("~/", "is no directory of projects"),
+        ("/", "it is not yours"),
+        ("/etc", "it is not yours"),
+        ("~/.local", "it lies in a hidden directory of your home"),
+        ("~/.lima", "it lies in a hidden directory of your home"),
+        ("~/.config/x", "it lies in a hidden directory of your home"),
+    ] {
         let scene = Scene::with(PASSING, &format!("isolation: shared, projects_dir: '{wide}'"));
         let dir = scene.worktree("topic");
-        let run = scene.refused(scene.shell(&["true"]).dir(&dir).run());
-        run.warns(if wide.starts_with("~/") && wide != "~/" {
-            ".local', with what only you may write in it"
-        } else {
-            ""
-        })
-        .warns("projects_dir");
+        scene.refused(scene.shell(&["true"]).dir(&dir).run()).warns(why).warns("projects_dir");
         assert_eq!(scene.machines(), [] as [String; 0]);
     }
 }

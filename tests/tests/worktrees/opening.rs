@@ -114,7 +114,7 @@ fn an_agent_that_does_not_begin_is_said() {
         .warns("the agent of 'topic' ended at once with 7")
         .warns("workmux open topic");
     let said = world.add(&["other", "-a", "absent-agent", "-p", "x"]).run().ok();
-    said.warns("the agent of 'other' ended at once with 127").warns("workmux capture other");
+    said.warns("the agent of 'other' ended at once with 127").warns("workmux open other");
     // Where there is a window, what it shows is not said twice.
     let tmux = world.tmux();
     let said = world.add(&["shown", "-p", "x"]).envs(tmux.variables("test:window")).run().ok();
