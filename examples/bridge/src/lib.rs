@@ -122,12 +122,64 @@ export_backend!(Bridge, manifest = include_str!("../backend.toml"));
 
 #[cfg(test)]
 mod tests {
-    /// The second lock is [`Table`](super::Table), which looks at the user's part alone.
+    use serde::de::DeserializeOwned;
+
+    use super::*;
+
+    /// The second lock is [`Table`], which looks at the user's part alone.
     #[test]
     fn a_project_may_set_no_key() {
-        let manifest = super::Manifest::parse(include_str!("../backend.toml")).unwrap();
+        let manifest = Manifest::parse(include_str!("../backend.toml")).unwrap();
         let keys = manifest.config["properties"].as_object().unwrap();
         assert_eq!(keys.len(), 3);
         assert!(keys.values().all(|key| key["x-project"] == "no"), "{keys:?}");
+    }
+
+    #[test]
+    fn the_examples_of_the_readme_are_understood() {
+        fn is<T: DeserializeOwned>(value: &Value) {
+            serde_json::from_value::<T>(value.clone()).map(drop).unwrap_or_else(|e| panic!("{value}: {e}"));
+        }
+        let (mut question, mut answers) = (Value::Null, 0);
+        for text in include_str!("../README.md").lines() {
+            if let Some(text) = text.strip_prefix("→ ") {
+                question = serde_json::from_str(text).unwrap();
+                let request = &question["request"];
+                match question["verb"].as_str().unwrap() {
+                    "describe" => is::<Map<String, Value>>(request),
+                    "settings" => is::<SettingsRequest>(request),
+                    "check" => is::<CheckRequest>(request),
+                    "rpc_route" => is::<RouteRequest>(request),
+                    "prepare" => is::<PrepareRequest>(request),
+                    "exec" => is::<ExecRequest>(request),
+                    "explain" => is::<ExplainRequest>(request),
+                    "verify" => is::<VerifyRequest>(request),
+                    "release" => is::<ReleaseRequest>(request),
+                    other => panic!("{other}"),
+                }
+            }
+            let Some(text) = text.strip_prefix("← ") else { continue };
+            let said = line::read(text, question["id"].as_u64().unwrap());
+            let ok = match said.answer.unwrap() {
+                Some(line::Answer::Ok(ok)) => ok,
+                Some(line::Answer::Error(_)) => continue,
+                None => {
+                    assert_eq!(said.notes.len(), 1);
+                    continue;
+                }
+            };
+            answers += 1;
+            match question["verb"].as_str().unwrap() {
+                "describe" => is::<Declaration>(&ok),
+                "settings" => is::<Settings>(&ok),
+                "check" => is::<Vec<Finding>>(&ok),
+                "rpc_route" => is::<Route>(&ok),
+                "prepare" => is::<Instance>(&ok),
+                "exec" => is::<HowToRun>(&ok),
+                "explain" => is::<Option<Error>>(&ok),
+                _ => assert!(ok.is_null()),
+            }
+        }
+        assert_eq!(answers, 12);
     }
 }

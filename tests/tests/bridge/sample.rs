@@ -74,7 +74,7 @@ fn what_it_declares_holds_and_what_it_does_not_declare_is_refused() {
     assert_eq!((lines[0], lines.len()), ("lo", 3), "{seen}");
     assert_eq!(lines[2], world.given().user.uid.to_string(), "{seen}");
     assert_eq!(world.read(world.home().join("secret")), "SENTINEL");
-    for place in ["/usr/x", "/x", "/etc/x", "/bin/x", "/run/workmux/x"] {
+    for place in ["/usr/x", "/x", "/etc/x", "/bin/x", "/run/workmux/sock/x"] {
         world.shell(&["touch", place]).run().code(1);
     }
 
@@ -95,9 +95,11 @@ fn a_dry_run_shows_the_plan_and_doctor_the_program() {
     let run = world.workmux(&["sandbox", "agent", "--dry-run", "--", "true"]).run().ok();
     run.says("backend 'bridge'").says("bwrap").says("--unshare-all");
     world.assert_clean();
-    let run = world.workmux(&["doctor"]).run().says(&program(&world).display().to_string());
-    run.says("declares isolation 'process'").says("✓ bwrap: /usr/bin/bwrap");
-    let run = world.workmux(&["doctor"]).env("PATH", world.home()).run();
+    let run = world.workmux(&["doctor"]).run().ok().says("Backend 'bridge' works here.");
+    run.says("program: '~/programs/backend' declares isolation 'process'").says("✓ bwrap: /");
+    let folder = world.home().join("bin");
+    ["git", "sh"].iter().for_each(|program| world.link_program(&folder, program));
+    let run = world.workmux(&["doctor"]).env("PATH", &folder).run().code(1);
     run.says("'bwrap' is not installed").says("Hint: install it: apt-get install bubblewrap");
 }
 
