@@ -3,13 +3,12 @@
 import json, os, shutil, sys
 
 class Failed(Exception):
-    pass
+    """Its arguments are the answer's kind, message and hint."""
 
 def bwrap():
-    path = shutil.which("bwrap")
-    if not path:
+    if not shutil.which("bwrap"):
         raise Failed("missing-tool", "'bwrap' is not installed", "install it: apt-get install bubblewrap")
-    return path
+    return shutil.which("bwrap")
 
 def describe(request):
     features = {"mounts": True, "masks": True, "networks": ["none"]}
@@ -32,6 +31,7 @@ def prepare(request):
             args += ["--ro-bind", "/" + name, "/" + name]
     for name in ["alternatives", "group", "ld.so.cache", "nsswitch.conf", "passwd"]:
         args += ["--ro-bind-try", "/etc/" + name, "/etc/" + name]
+    # Memory, in which nothing of the host's is; what is mounted may lie there and so comes later.
     for name in ["/tmp", "/var/tmp", "/run", "/home", spec["home"]]:
         args += ["--tmpfs", name]
     for mount in spec["mounts"]:

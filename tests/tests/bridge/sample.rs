@@ -3,7 +3,7 @@
 use std::fs;
 
 use nix::sys::signal::Signal;
-use workmux_tests::{World, require_engine};
+use workmux_tests::{World, require_engine, wait_until};
 
 use super::scene::{asks, program, put, sample, sampling, world};
 
@@ -124,6 +124,47 @@ fn its_own_settings_can_demand_masks() {
     around_the_sample(&world, "\"settings\"", refuses);
     world.shell(&["true"]).run().code(125).warns("'sandbox.bridge.settings.a.b': is odd");
     world.assert_clean();
+}
+
+#[test]
+fn what_its_tool_says_is_explained_and_what_it_made_is_read_back() {
+    require_engine!("bubblewrap");
+    require_engine!("python3");
+    let world = world();
+    let inner = world.home().join("programs/sample.py");
+    let exec =
+        |edit: &str| format!(r#"*'"verb":"exec"'*) printf '%s\n' "$line" | {} | sed '{edit}' ;;"#, inner.display());
+    let breaks = exec(r#"s/"--unshare-all"/"--no-such-option"/; s/"plan": {/"plan": {"explains_itself": true, /"#);
+    let explains = r#"*'"verb":"explain"'*)
+    case $line in *'Unknown option --no-such-option'*) ;; *) exit 1 ;; esac
+    printf '{"id":%s,"ok":{"kind":"too-old","message":"that bwrap is too old","hint":"get another"}}\n' "$id" ;;"#;
+    around_the_sample(&world, "\"explain\"", &format!("{breaks}\n{explains}"));
+    let run = world.shell(&["true"]).run().code(125).warns("that bwrap is too old").warns("Hint: get another");
+    run.never_says("Unknown option");
+
+    let looks = exec(r#"s/"plan": {/"plan": {"read_back": true, /"#);
+    let verify =
+        r#"*'"verb":"verify"'*) printf '{"id":%s,"error":{"kind":"refused","message":"it has holes"}}\n' "$id" ;;"#;
+    around_the_sample(&world, "\"verify\"", &format!("{looks}\n{verify}"));
+    world.shell(&["sleep", "4321"]).run().code(125).warns("it has holes");
+    world.assert_clean();
+}
+
+#[test]
+fn an_agents_own_agents_get_the_same_program() {
+    require_engine!("bubblewrap");
+    require_engine!("python3");
+    let world = world();
+    asks(&world, &sample(&world), "");
+    let configuration = world.home().join(".config/workmux/config.yaml");
+    let text = world.read(&configuration) + "agent: \"sh -c 'eval \\\"$2\\\"' run\"\n";
+    world.write(&configuration, text);
+    let script = "workmux add kid -p 'echo x > made && git add made && git commit -qm made' && workmux wait kid";
+    world.agent(&["sh", "-c", script]).run().ok().says("✓ Spawned agent: kid");
+    wait_until("the child's commit", || {
+        world.git(&world.main(), &["log", "-1", "--format=%s", "kid"]).stdout == "made\n"
+    });
+    world.wait_until_clean();
 }
 
 #[test]
