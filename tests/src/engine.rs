@@ -65,6 +65,7 @@ fn probe(name: &str) -> Option<String> {
             &["sh", "-c", "command -v sshd"],
         ],
         "npm" => &[&["npm", "--version"]],
+        "python3" => &[&["/usr/bin/python3", "-I", "-c", "import json"]],
         "tmux" => &[&["tmux", "-V"]],
         _ => panic!("no test knows an engine '{name}'"),
     };

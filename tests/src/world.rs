@@ -187,7 +187,7 @@ impl World {
         self.write(self.main().join(".workmux.yaml"), yaml);
     }
 
-    /// Installs a backend that is not the product's (`minimal`, `hostile`) into the user's plugin directory.
+    /// Installs a backend that is not the product's (`minimal`, `bridge`, `hostile`) into the user's plugin directory.
     ///
     /// # Panics
     /// When there is none of that name.

@@ -13,6 +13,8 @@ pub(crate) type Programs = &'static [(&'static str, &'static str)];
 pub(crate) const SANDBOXES: Programs = &[("bwrap", "bubblewrap"), ("pasta", "passt"), ("tmux", "tmux"), ("git", "git")];
 /// What tests need besides, next to the engines: a real agent is installed the way its users install it.
 const AGENTS: Programs = &[("npm", "npm")];
+/// What the example of a backend that is no library is written in.
+const EXAMPLES: Programs = &[("/usr/bin/python3", "python3")];
 /// What the guests of the stand-in for `limactl` are entered by.
 const GUESTS: Programs = &[("/usr/sbin/sshd", SSH_SERVER), ("ssh", "openssh-client")];
 const SSH_SERVER: &str = "openssh-server";
@@ -24,7 +26,7 @@ pub(crate) fn measured() -> Vec<(&'static str, &'static str)> {
 
 /// Everything that tests use.
 pub(crate) fn tests() -> Vec<(&'static str, &'static str)> {
-    [SANDBOXES, AGENTS, GUESTS, crate::engines::PROGRAMS].concat()
+    [SANDBOXES, AGENTS, EXAMPLES, GUESTS, crate::engines::PROGRAMS].concat()
 }
 
 /// Whether this machine may be changed.
