@@ -268,8 +268,10 @@ fn not_started(found: Option<Listed>, output: &ToolOutput) -> Error {
     }
     if error.kind == ErrorKind::ToolFailed {
         error.hint = Some(format!(
-            "see the logs in '{}'; where its image is wrong, name another one ('sandbox.image'): it is then made anew",
-            found.dir.display()
+            "see the logs in '{}', then try by hand: limactl start {}; or, where its image is wrong, name another one \
+             ('sandbox.image')",
+            found.dir.display(),
+            found.name
         ));
     }
     error

@@ -162,6 +162,21 @@ fn another_provision_is_remarked_until_there_is_another_machine() {
 }
 
 #[test]
+fn a_machine_that_never_came_up_takes_another_image_by_itself() {
+    require_engine!("lima");
+    let scene = Scene::new();
+    scene.reconfigure("image: '/no/such/image.qcow2'", "");
+    for _as_often_as_it_is_typed in 0..2 {
+        scene.refused(scene.shell(&["true"]).run()).warns("/no/such/image.qcow2");
+    }
+    scene.reconfigure("", "");
+    scene.shell(&["true"]).run().ok();
+    let name = scene.machine();
+    assert_ne!(scene.look(&name)["config"]["images"][0]["location"], "/no/such/image.qcow2");
+    scene.assert_clean();
+}
+
+#[test]
 fn another_image_takes_another_machine() {
     require_engine!("lima");
     let scene = Scene::warm();

@@ -89,12 +89,13 @@ fn all_are_stopped_after_one_question() {
     require_engine!("lima");
     let scene = Scene::warm();
     let (one, two) = (scene.machine(), scene.second());
-    // The end of input is no answer.
-    for answer in ["", "n\n", "\n", "yess\n"] {
+    for answer in ["n\n", "\n", "yess\n"] {
         let run = scene.on("stop", &["--all"]).input(answer).run().ok();
         assert!(run.stdout.ends_with("Aborted.\n"), "{run}");
         run.warns(QUESTION).says(&format!("  {one} (Running)\n")).says(&format!("  {two} (Running)\n"));
     }
+    // The end of input is no answer.
+    scene.stop(&["--all"]).code(1).warns("nobody is there to answer").warns("--yes");
     assert_eq!(scene.count("stop"), 0);
     let run = scene.on("stop", &["--all"]).input("y\n").run().ok();
     run.says("To be stopped, 2 Lima VM(s):\n")
