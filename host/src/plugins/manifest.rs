@@ -13,6 +13,8 @@ use super::{Rejection, pins};
 
 /// Longest manifest.
 const MAX_TEXT: usize = 64 * 1024;
+/// What to do about one that is no manifest.
+const REPAIR: &str = "ask its author for a version whose manifest is right";
 /// Read at a time while looking for the record.
 const CHUNK: usize = 256 * 1024;
 
@@ -133,7 +135,7 @@ fn beside(
     let opened = open(&path)?;
     let size = opened.metadata.len();
     if size > MAX_TEXT as u64 {
-        return Err(Rejection::new(format!("its manifest {} is too large ({size} bytes)", quoted(&path))));
+        return Err(Rejection::new(format!("its manifest {} is too large ({size} bytes)", quoted(&path))).fix(REPAIR));
     }
     let mut text = vec![0; size as usize];
     opened
@@ -159,7 +161,7 @@ fn inside(library: &File) -> Result<(Manifest, String), Rejection> {
     library.read_exact_at(&mut length, text_at).map_err(|_| none())?;
     let length = u32::from_le_bytes(length) as usize;
     if length > MAX_TEXT {
-        return Err(Rejection::new(format!("the manifest inside it is too large ({length} bytes)")));
+        return Err(Rejection::new(format!("the manifest inside it is too large ({length} bytes)")).fix(REPAIR));
     }
     let mut text = vec![0; length];
     library.read_exact_at(&mut text, text_at + 4).map_err(|_| none())?;
@@ -185,7 +187,7 @@ pub(super) fn with_hash(manifest: &Manifest, text: &str, sha256: &str) -> Result
 }
 
 fn parse(text: &[u8], what: &str) -> Result<Manifest, Rejection> {
-    let wrong = |why: &dyn std::fmt::Display| Rejection::new(format!("{what} is wrong: {why}"));
+    let wrong = |why: &dyn std::fmt::Display| Rejection::new(format!("{what} is wrong: {why}")).fix(REPAIR);
     let text = std::str::from_utf8(text).map_err(|e| wrong(&e))?;
     Manifest::parse(text).map_err(|e| wrong(&e))
 }
