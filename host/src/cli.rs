@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::engine::ArgValueCandidates;
 
-use crate::commands::{known_backends, known_worktrees, usable_backends};
+use crate::commands::{known_backends, known_worktrees, removable_backends, running_instances, usable_backends};
 
 mod worktrees;
 pub use worktrees::{AddArgs, MergeArgs, OpenArgs, PromptArgs, RemoveArgs, StatusArgs};
@@ -91,7 +91,7 @@ pub enum Command {
     },
     /// Run agents and shells in a sandbox of this worktree
     Sandbox(SandboxArgs),
-    /// See which sandbox backends are installed and trusted
+    /// See, install, trust and remove sandbox backends
     Plugin(PluginArgs),
     /// See whether sandboxes work here, and what to do if they do not
     ///
@@ -228,7 +228,7 @@ pub enum SandboxCommand {
     /// Stop sandboxes that outlive their command, to free resources
     Stop {
         /// The one to stop
-        #[arg(value_name = "NAME", conflicts_with = "all")]
+        #[arg(value_name = "NAME", conflicts_with = "all", add = ArgValueCandidates::new(running_instances))]
         name: Option<String>,
         /// Stop all of them
         #[arg(long)]
@@ -372,6 +372,30 @@ pub enum PluginCommand {
     Trust {
         /// The library
         path: PathBuf,
+        /// Trust it no longer
+        #[arg(long)]
+        remove: bool,
+    },
+    /// Install a backend for yourself, and trust it as it is now
+    ///
+    /// Its library is copied into your own plugin directory, where it comes before one of the same name that the program
+    /// brought; nothing of it runs. Once you use the backend it runs with all your rights: install what you trust.
+    Install {
+        /// The library, or the directory it lies in
+        #[arg(value_name = "FILE|DIR")]
+        path: PathBuf,
+        /// Replace another one of the same name
+        #[arg(long)]
+        force: bool,
+    },
+    /// Remove a backend that you installed, and the trust in it
+    Remove {
+        /// Its name
+        #[arg(add = ArgValueCandidates::new(removable_backends))]
+        name: String,
+        /// Do not ask
+        #[arg(short, long)]
+        yes: bool,
     },
 }
 

@@ -20,6 +20,11 @@ pub fn warning(text: &str) {
     eprint_line(&format!("workmux: warning: {text}"));
 }
 
+/// Prints a line of a trace.
+pub fn trace(text: &str) {
+    eprint_line(&format!("workmux: trace: {text}"));
+}
+
 /// Prints text that is already whole lines, such as a rendered error.
 pub fn raw_error(text: &str) {
     let mut err = io::stderr().lock();

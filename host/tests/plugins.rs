@@ -7,6 +7,7 @@ mod plugins {
     mod called;
     mod crime;
     mod hostile;
+    mod installing;
     #[cfg(feature = "mutants")]
     mod mutants;
     mod stage;

@@ -222,6 +222,8 @@ fn a_wrong_command_line_is_2_and_starts_nothing() {
         &["sandbox", "shell", "--backend"],
         &["plugin"],
         &["plugin", "trust"],
+        &["plugin", "install"],
+        &["plugin", "remove"],
         &[],
     ] {
         let run = world.workmux(words).run().code(2);

@@ -110,3 +110,30 @@ fn completions_are_for_known_shells() {
     let run = world.workmux(&["plugin", "list"]).env("WORKMUX_COMPLETE", "tcsh").run().code(1);
     assert_eq!(run.stdout, "");
 }
+
+#[test]
+fn what_can_be_removed_and_stopped_is_offered_without_running_anything() {
+    let typing = Typing::with("bash").expect("bash is on every machine");
+    let world = &typing.world;
+    let library = world.install_plugin("hostile");
+    let offered = |words: &[&str]| bash(&typing, words);
+    // Those of the program itself are not the user's to remove; one that is not trusted is.
+    assert_eq!(offered(&["workmux", "plugin", "remove", ""]).first().map(String::as_str), Some("hostile"));
+    assert!(!offered(&["workmux", "plugin", "remove", ""]).contains(&"bubblewrap".to_owned()));
+    assert!(offered(&["workmux", "plugin", "info", ""]).contains(&"bubblewrap".to_owned()));
+
+    world.workmux(&["plugin", "trust"]).arg(library).run().ok();
+    let stop = ["workmux", "sandbox", "stop", ""];
+    assert!(!offered(&stop).contains(&"hostile-1".to_owned()));
+    let words = ["sandbox", "shell", "--backend", "hostile", "--", "true"];
+    let run = world.workmux(&words).env("WORKMUX_HOSTILE", "forever@session").start();
+    workmux_tests::wait_until("the instance", || offered(&stop).contains(&"hostile-1".to_owned()));
+    // A record alone is enough: the backend is not even asked to load.
+    let cache = world.home().join(".cache/workmux");
+    std::fs::remove_dir_all(&cache).expect("the run tried it");
+    assert!(offered(&stop).contains(&"hostile-1".to_owned()));
+    assert!(!cache.exists());
+    run.signal(nix::sys::signal::Signal::SIGTERM);
+    run.wait().code(143);
+    assert!(!offered(&stop).contains(&"hostile-1".to_owned()));
+}

@@ -1,5 +1,10 @@
 //! A backend the host has never heard of, in the user's own plugin directory: trust at the command line, and every
-//! command through it.
+//! command through it. Installing and removing one, and watching it, are in files of their own.
+
+mod third_party {
+    mod installing;
+    mod tracing;
+}
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

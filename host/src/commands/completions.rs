@@ -1,5 +1,6 @@
 //! `workmux completions SHELL`, and what its scripts ask for at each press of the key: the shell calls this program with
-//! [`ASKED`] set, and gets what fits. Names of backends come from manifests: no plugin runs for a completion.
+//! [`ASKED`] set, and gets what fits. Names of backends come from manifests and those of instances from the records of
+//! runs: no plugin and no tool runs for a completion.
 
 use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
@@ -8,6 +9,7 @@ use clap::CommandFactory as _;
 use clap_complete::engine::CompletionCandidate;
 use clap_complete::env::Shells;
 use color_eyre::eyre::{Report, WrapErr as _};
+use workmux_plugin_api::Capability;
 
 use crate::cli::{Cli, Shell};
 use crate::error::{ERROR, Failure};
@@ -65,6 +67,30 @@ pub(crate) fn known_backends() -> Vec<CompletionCandidate> {
 pub(crate) fn known_worktrees() -> Vec<CompletionCandidate> {
     let all = crate::worktrees::names_here();
     all.into_iter().map(|name| CompletionCandidate::new(crate::text::line(&name))).collect()
+}
+
+/// Backends in the user's own directory, usable or not.
+pub(crate) fn removable_backends() -> Vec<CompletionCandidate> {
+    let Ok(environment) = Environment::current() else { return Vec::new() };
+    Registry::new(environment).removable().into_iter().map(CompletionCandidate::new).collect()
+}
+
+/// What `sandbox stop` can name and a run of ours uses. What outlived its runs only a backend knows, and asking one would
+/// run it.
+pub(crate) fn running_instances() -> Vec<CompletionCandidate> {
+    let Ok(environment) = Environment::current() else { return Vec::new() };
+    let mut used: Vec<(String, String)> = crate::runs::live(&environment.state_dir)
+        .into_iter()
+        .filter_map(|(_, run)| Some((run.instance?.name, run.backend)))
+        .collect();
+    used.sort();
+    used.dedup();
+    if used.is_empty() {
+        return Vec::new();
+    }
+    let keeping = Registry::new(environment).offering(Capability::Instances);
+    let named = used.into_iter().filter(|(_, backend)| keeping.contains(backend));
+    named.map(|(name, backend)| CompletionCandidate::new(crate::text::line(&name)).help(Some(backend.into()))).collect()
 }
 
 fn backends(fits: impl Fn(&Listing) -> bool) -> Vec<CompletionCandidate> {

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _};
 
-pub(crate) use completions::{known_backends, known_worktrees, usable_backends};
+pub(crate) use completions::{known_backends, known_worktrees, removable_backends, running_instances, usable_backends};
 
 use crate::cli::{Cli, Command};
 use crate::error::{Failure, USAGE, render};

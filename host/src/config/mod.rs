@@ -11,6 +11,7 @@
 pub mod approvals;
 pub mod backend_table;
 mod checks;
+mod described;
 mod files;
 mod forms;
 mod frozen;
@@ -30,6 +31,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use self::approvals::{Answer, Approvals};
+pub use self::described::described;
 use self::files::Layer;
 use self::merge::{Merged, Tables};
 use self::node::Node;

@@ -96,7 +96,7 @@ fn is_a(node: &Node, name: &str) -> bool {
     }
 }
 
-fn spoken(name: &str) -> &str {
+pub(super) fn spoken(name: &str) -> &str {
     match name {
         "null" => "nothing",
         "boolean" => "true or false",
@@ -109,7 +109,7 @@ fn spoken(name: &str) -> &str {
     }
 }
 
-fn shown(value: &Value) -> String {
+pub(super) fn shown(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), |text| format!("'{}'", crate::text::line(text)))
 }
 

@@ -38,7 +38,7 @@ use workmux_plugin_api::{Isolation, Purpose};
 use crate::config::{self, Config, Loaded, Sources};
 use crate::error::{Failure, hinted};
 use crate::git::Repository;
-use crate::plugins::{Environment, Registry};
+use crate::plugins::{Environment, Registry, trace};
 use crate::routing::{self, Chosen};
 use crate::surroundings::Surroundings;
 
@@ -269,5 +269,8 @@ pub(crate) fn log_of(state: &Path, run: &str, line: &str) {
 /// The installed backends.
 pub fn registry() -> Result<Registry> {
     let environment = Environment::current().wrap_err("cannot tell where plugins are")?;
+    if let Some(fault) = trace::fault(&environment) {
+        crate::ui::warning(&fault);
+    }
     Ok(Registry::new(environment).with_ask(person::Person).with_events(Arc::new(person::Person)))
 }

@@ -22,6 +22,7 @@ use super::call::{self, Lost, Patience};
 use super::services::{Services, Shared};
 use super::session::Session;
 use super::toolbox::Toolbox;
+use super::trace::Trace;
 
 /// How long a backend may take.
 #[derive(Debug, Clone, Copy)]
@@ -113,6 +114,7 @@ pub(super) struct Core {
     pub(super) toolbox: Arc<Toolbox>,
     pub(super) state_dir: PathBuf,
     pub(super) deadlines: Deadlines,
+    pub(super) trace: Option<Arc<Trace>>,
 }
 
 impl Backend {
@@ -275,7 +277,9 @@ impl Backend {
                 if let Some(plan) = &session.info().by_hand {
                     answers::plan(plan.clone()).map_err(|e| self.failed(verb, e))?;
                 }
-                Session::new(self.name(), session).map(Exec::Session).map_err(|e| self.failed(verb, e))
+                Session::new(self.name(), session, self.core.trace.clone())
+                    .map(Exec::Session)
+                    .map_err(|e| self.failed(verb, e))
             }
         }
     }
@@ -317,17 +321,18 @@ impl Backend {
         A: Send + 'static,
         F: Future<Output = ApiResult<A>>,
     {
-        let Core { name, loaded, toolbox, state_dir, .. } = &*self.core;
+        let Core { name, loaded, toolbox, state_dir, trace, .. } = &*self.core;
         let (name, loaded, toolbox, state_dir) = (*name, *loaded, Arc::clone(toolbox), state_dir.clone());
+        let mut timed = Trace::begin(trace.as_ref(), name, verb);
         private_dir(&state_dir).map_err(|e| {
             let message = format!("cannot make its directory '{}'", state_dir.display());
             self.failed(verb, Error::internal(message).cause(e.to_string()))
         })?;
         let shared = Shared::new();
-        let (events, for_services) = (Arc::clone(&self.events), Arc::clone(&shared));
+        let (events, for_services, trace) = (Arc::clone(&self.events), Arc::clone(&shared), trace.clone());
         let running = call::start(name, move |timers| {
             let tools = toolbox.tools().clone();
-            let host = Arc::new(Services::new(name, toolbox, events, timers, for_services));
+            let host = Arc::new(Services::new(name, toolbox, events, timers, for_services, trace));
             ask(loaded, Call { host, deadline: patience.silence, state_dir, tools })
         });
         let answer = match running {
@@ -338,10 +343,14 @@ impl Backend {
             }
             Err(e) => Err(e),
         };
-        match answer {
+        let answer = match answer {
             Ok(answer) => answer.and_then(look).map_err(|e| self.failed(verb, e)),
             Err(lost) => Err(self.failed(verb, lost_error(verb, lost))),
-        }
+        };
+        let (asked, answered) = shared.exchanged();
+        timed.bytes(asked, answered);
+        timed.end(&answer);
+        answer
     }
 
     fn failed(&self, verb: &'static str, error: Error) -> CallError {

@@ -12,6 +12,8 @@ const PROGRAM_HEADER: u64 = 56;
 const SECTION_HEADER: u64 = 64;
 const SHARED_OBJECT: u16 = 3;
 const LOAD: u32 = 1;
+/// The fix where nothing can be made of a file.
+pub(super) const REMOVE: &str = "remove it";
 /// Larger than any library; keeps what is read bounded.
 pub(super) const MAX_SIZE: u64 = 1 << 30;
 
@@ -34,14 +36,14 @@ pub(super) fn check(file: &File, size: u64) -> Result<(), Rejection> {
         return Err(Rejection::new("it is empty").fix("copy it again, or remove it"));
     }
     if size > MAX_SIZE {
-        return Err(Rejection::new(format!("it is too large ({size} bytes)")).fix("remove it"));
+        return Err(Rejection::new(format!("it is too large ({size} bytes)")).fix(REMOVE));
     }
     let cut = || Rejection::new(format!("it is cut short ({size} bytes)")).fix("copy it again");
     let mut header = [0; HEADER];
     let start = (size as usize).min(HEADER);
     file.read_exact_at(&mut header[..start], 0).map_err(|e| Rejection::new(format!("it cannot be read: {e}")))?;
     if !header[..start].starts_with(b"\x7fELF") {
-        return Err(Rejection::new("it is not a shared library").fix("remove it"));
+        return Err(Rejection::new("it is not a shared library").fix(REMOVE));
     }
     if start < HEADER {
         return Err(cut());

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use workmux_plugin_api::{Manifest, Word};
 
+use super::pins::Standing;
 use super::registry::{FindError, Listing, Registry, State};
 use super::toolbox;
 
@@ -14,6 +15,12 @@ pub struct Entry {
     path: Word,
     /// `winner`, `shadowed` or `rejected`.
     state: &'static str,
+    /// `program`, `confirmed`, `changed` or `unconfirmed`; absent where it does not decide.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trust: Option<&'static str>,
+    /// Of a library that was confirmed as it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sha256: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     shadowed_by: Option<Word>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -32,7 +39,31 @@ impl From<Listing> for Entry {
             State::Rejected(why) => ("rejected", None, Some(why.reason), why.fix),
         };
         let (name, path, manifest) = (listing.name, listing.path.into(), listing.manifest);
-        Self { name, path, state, shadowed_by, reason, fix, manifest }
+        let trust = listing.standing.as_ref().map(word);
+        let sha256 = match listing.standing {
+            Some(Standing::Confirmed { sha256 }) => Some(sha256),
+            _ => None,
+        };
+        Self { name, path, state, trust, sha256, shadowed_by, reason, fix, manifest }
+    }
+}
+
+fn word(standing: &Standing) -> &'static str {
+    match standing {
+        Standing::Program => "program",
+        Standing::Confirmed { .. } => "confirmed",
+        Standing::Changed { .. } => "changed",
+        Standing::Unconfirmed => "unconfirmed",
+    }
+}
+
+/// Why it may be used or not.
+fn sentence(standing: &Standing) -> String {
+    match standing {
+        Standing::Program => "came with the program".to_owned(),
+        Standing::Confirmed { sha256 } => format!("confirmed by you as it is, SHA-256 {sha256}"),
+        Standing::Changed { version } => format!("the file changed since you confirmed it (it was {version} then)"),
+        Standing::Unconfirmed => "not confirmed by you".to_owned(),
     }
 }
 
@@ -44,9 +75,9 @@ pub fn list_json(registry: &Registry) -> Vec<Entry> {
 /// `workmux plugin list`.
 pub fn list(registry: &Registry) -> String {
     let all = registry.all();
-    let mut rows = vec![["NAME", "VERSION", "ISOLATION", "STATE", "LIBRARY"].map(str::to_owned)];
+    let mut rows = vec![["NAME", "VERSION", "ISOLATION", "STATE", "TRUST", "LIBRARY"].map(str::to_owned)];
     let mut notes = Vec::new();
-    for Listing { name, path, state, manifest } in &all {
+    for Listing { name, path, state, standing, manifest } in &all {
         let path = crate::text::line(&path.to_string_lossy());
         let version = manifest.as_ref().map_or_else(|| "-".into(), |m| crate::text::line(&m.version));
         let isolation = manifest.as_ref().map_or_else(|| "-".into(), |m| m.isolation.to_string());
@@ -59,7 +90,8 @@ pub fn list(registry: &Registry) -> String {
                 "rejected".to_owned()
             }
         };
-        rows.push([name.clone(), version, isolation, state, path]);
+        let trust = standing.as_ref().map_or("-", word).to_owned();
+        rows.push([name.clone(), version, isolation, state, trust, path]);
     }
     if all.is_empty() {
         let dirs =
@@ -74,7 +106,7 @@ pub fn list(registry: &Registry) -> String {
     text
 }
 
-/// `workmux plugin info NAME`. Runs none of its code.
+/// The facts of `workmux plugin info NAME`; its settings are the configuration's to tell. Runs none of its code.
 pub fn info(registry: &Registry, name: &str) -> Result<String, FindError> {
     let manifest = registry.manifest(name)?;
     let all: Vec<Listing> = registry.all().into_iter().filter(|listing| listing.name == name).collect();
@@ -93,12 +125,9 @@ pub fn info(registry: &Registry, name: &str) -> Result<String, FindError> {
         ["tools".into(), list(manifest.tools.iter().chain(&manifest.optional_tools).map(tool).collect())],
         ["tools see".into(), list(manifest.tool_env.iter().map(|name| crate::text::line(name)).collect())],
     ];
-    for key in manifest.config.get("properties").and_then(|p| p.as_object()).into_iter().flatten() {
-        let about = key.1.get("description").and_then(|d| d.as_str()).unwrap_or_default();
-        rows.push(["setting".into(), crate::text::line(&format!("{}  {about}", key.0))]);
-    }
-    for Listing { path, state, .. } in all {
+    for Listing { path, state, standing, .. } in all {
         let path = crate::text::line(&path.to_string_lossy());
+        rows.extend(standing.map(|standing| ["trust".into(), sentence(&standing)]));
         rows.push(match state {
             State::Winner => ["library".into(), path],
             State::Shadowed { .. } => ["hides".into(), path],

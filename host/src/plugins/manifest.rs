@@ -8,11 +8,13 @@ use memchr::memmem;
 use workmux_plugin_api::manifest::{MAGIC, Protocol};
 use workmux_plugin_api::{Isolation, Manifest, PROTOCOL};
 
-use super::Rejection;
-use super::trust::{Trust, quoted};
+use super::trust::{Opened, Trust, quoted};
+use super::{Rejection, pins};
 
 /// Longest manifest.
 const MAX_TEXT: usize = 64 * 1024;
+/// What to do about one that is no manifest.
+const REPAIR: &str = "ask its author for a version whose manifest is right";
 /// Read at a time while looking for the record.
 const CHUNK: usize = 256 * 1024;
 
@@ -25,7 +27,7 @@ pub(super) struct Found {
 
 /// The manifest of the library at `path`, whose file is `library`: the one beside it where there is one.
 pub(super) fn read(trust: &Trust, path: &Path, name: &str, library: &File) -> Result<Found, Rejection> {
-    let (manifest, beside) = match beside(trust, path, name)? {
+    let (manifest, beside) = match beside(path, name, |path| trust.open(path))? {
         Some(manifest) => (manifest, true),
         None => (embedded(library)?, false),
     };
@@ -35,6 +37,30 @@ pub(super) fn read(trust: &Trust, path: &Path, name: &str, library: &File) -> Re
     }
     serves(name, manifest.protocol)?;
     Ok(Found { manifest, beside })
+}
+
+/// The manifest inside a library that is to be copied, with its text. One that lies beside it must agree.
+pub(super) fn read_to_copy(trust: &Trust, path: &Path, library: &File) -> Result<(Manifest, String), Rejection> {
+    let (inside, text) = inside(library)?;
+    serves(&inside.name, inside.protocol)?;
+    if let Some(manifest) = beside(path, &inside.name, |path| trust.open_to_copy(path))? {
+        let found = Found { manifest, beside: true };
+        found.agrees(library)?;
+        hash(library, &found.manifest)?;
+    }
+    Ok((inside, text))
+}
+
+/// The library's hash; the one its manifest names, if it names one.
+pub(super) fn hash(library: &File, manifest: &Manifest) -> Result<String, Rejection> {
+    let sha256 = pins::sha256(library)?;
+    match &manifest.sha256 {
+        Some(expected) if !expected.eq_ignore_ascii_case(&sha256) => {
+            Err(Rejection::new("it is not the file that the manifest beside it describes: its hash differs")
+                .fix("install both anew"))
+        }
+        _ => Ok(sha256),
+    }
 }
 
 impl Found {
@@ -97,15 +123,19 @@ pub(super) fn keeps(
 }
 
 /// `<name>.toml` in the library's directory; as dangerous as the library, so checked like it.
-fn beside(trust: &Trust, library: &Path, name: &str) -> Result<Option<Manifest>, Rejection> {
-    let path = library.with_file_name(format!("{name}.toml"));
+fn beside(
+    library: &Path,
+    name: &str,
+    open: impl FnOnce(&Path) -> Result<Opened, Rejection>,
+) -> Result<Option<Manifest>, Rejection> {
+    let path = library.with_file_name(file_name(name));
     if std::fs::symlink_metadata(&path).is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound) {
         return Ok(None);
     }
-    let opened = trust.open(&path)?;
+    let opened = open(&path)?;
     let size = opened.metadata.len();
     if size > MAX_TEXT as u64 {
-        return Err(Rejection::new(format!("its manifest {} is too large ({size} bytes)", quoted(&path))));
+        return Err(Rejection::new(format!("its manifest {} is too large ({size} bytes)", quoted(&path))).fix(REPAIR));
     }
     let mut text = vec![0; size as usize];
     opened
@@ -116,7 +146,12 @@ fn beside(trust: &Trust, library: &Path, name: &str) -> Result<Option<Manifest>,
 }
 
 /// The record inside, found by its first bytes.
-fn embedded(library: &File) -> Result<Manifest, Rejection> {
+pub(super) fn embedded(library: &File) -> Result<Manifest, Rejection> {
+    inside(library).map(|(manifest, _)| manifest)
+}
+
+/// The same, with its text.
+fn inside(library: &File) -> Result<(Manifest, String), Rejection> {
     let none = || {
         Rejection::new("it is not a workmux backend: it has no manifest inside")
             .fix("build it with workmux-plugin-api's export_backend!")
@@ -126,15 +161,33 @@ fn embedded(library: &File) -> Result<Manifest, Rejection> {
     library.read_exact_at(&mut length, text_at).map_err(|_| none())?;
     let length = u32::from_le_bytes(length) as usize;
     if length > MAX_TEXT {
-        return Err(Rejection::new(format!("the manifest inside it is too large ({length} bytes)")));
+        return Err(Rejection::new(format!("the manifest inside it is too large ({length} bytes)")).fix(REPAIR));
     }
     let mut text = vec![0; length];
     library.read_exact_at(&mut text, text_at + 4).map_err(|_| none())?;
-    parse(&text, "the manifest inside it")
+    let manifest = parse(&text, "the manifest inside it")?;
+    Ok((manifest, String::from_utf8_lossy(&text).into_owned()))
+}
+
+/// The file beside a library that holds its manifest.
+pub(super) fn file_name(name: &str) -> String {
+    format!("{name}.toml")
+}
+
+/// What belongs into that file: the manifest's own text, with the library's hash.
+pub(super) fn with_hash(manifest: &Manifest, text: &str, sha256: &str) -> Result<String, Rejection> {
+    // First, as what follows a table's head belongs to the table.
+    let text = format!("sha256 = \"{sha256}\"\n{text}");
+    let same = Manifest { sha256: Some(sha256.to_owned()), ..manifest.clone() };
+    if text.len() <= MAX_TEXT && Manifest::parse(&text).is_ok_and(|manifest| manifest == same) {
+        return Ok(text);
+    }
+    Err(Rejection::new("the manifest inside it cannot stand beside it with a hash")
+        .fix("ask its author for one that is shorter, and names no hash itself"))
 }
 
 fn parse(text: &[u8], what: &str) -> Result<Manifest, Rejection> {
-    let wrong = |why: &dyn std::fmt::Display| Rejection::new(format!("{what} is wrong: {why}"));
+    let wrong = |why: &dyn std::fmt::Display| Rejection::new(format!("{what} is wrong: {why}")).fix(REPAIR);
     let text = std::str::from_utf8(text).map_err(|e| wrong(&e))?;
     Manifest::parse(text).map_err(|e| wrong(&e))
 }

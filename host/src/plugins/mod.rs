@@ -7,6 +7,9 @@
 //! own ([`call`]), with what the host does for it during one ([`services`], [`toolbox`]) and a look at what it answers
 //! ([`answers`]).
 //!
+//! [`install`] and [`remove`] put libraries into the user's own directory and take them out; [`source`] is what the user
+//! names for that. [`inspect`] shows what is there, [`trace`] what is called.
+//!
 //! Everything a library says, its manifest included, is foreign text. What a loaded library *does* is beyond us: it
 //! runs with the user's rights. [`crash`] names it where it takes the process down.
 
@@ -17,20 +20,24 @@ mod crash;
 pub mod environment;
 mod image;
 pub mod inspect;
+pub mod install;
 mod loader;
 mod manifest;
 mod pins;
 pub mod registry;
+pub mod remove;
 mod search;
 mod services;
 mod session;
+mod source;
 mod toolbox;
+pub mod trace;
 mod trial;
 mod trust;
 
 pub use backend::{Backend, CallError, Deadlines, Events, Exec};
 pub use environment::Environment;
-pub use pins::Ask;
+pub use pins::{Ask, Standing};
 pub use registry::{FindError, Listing, Registry, State};
 pub use session::Session;
 pub use trial::main as trial_main;

@@ -37,6 +37,25 @@ pub(super) struct Pin {
     version: String,
 }
 
+/// Why a library may be used, or may not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// It came with the program, or with the system: trusted like it.
+    Program,
+    /// The user confirmed it as it is.
+    Confirmed {
+        /// Of the file, lower-case hex.
+        sha256: String,
+    },
+    /// The user confirmed another file at its path.
+    Changed {
+        /// The version of that one. Clean text.
+        version: String,
+    },
+    /// The user has not said anything.
+    Unconfirmed,
+}
+
 /// The confirmed libraries.
 #[derive(Debug)]
 pub(super) struct Pins {
@@ -72,6 +91,25 @@ impl Pins {
             Some(true) => self.put(trust, library),
             Some(false) => Err(Rejection { reason: format!("{} (you said no)", refusal.reason), ..refusal }),
             None => Err(refusal),
+        }
+    }
+
+    /// What the user said of this library, and whether it still is what they said it of.
+    pub(super) fn standing(&self, trust: &Trust, library: &Candidate<'_>) -> Result<Standing, Rejection> {
+        Ok(match self.get(trust, library.path)? {
+            None => Standing::Unconfirmed,
+            Some(pin) if pin.sha256 == library.sha256 => Standing::Confirmed { sha256: pin.sha256 },
+            Some(pin) => Standing::Changed { version: crate::text::line(&pin.version) },
+        })
+    }
+
+    /// Forgets what was confirmed of this path; whether there was anything.
+    pub(super) fn forget(&self, library: &Path) -> Result<bool, Rejection> {
+        let file = self.file(library);
+        match fs::remove_file(&file) {
+            Ok(()) => Ok(true),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(e) => Err(Rejection::new(format!("cannot remove {}: {e}", quoted(&file)))),
         }
     }
 

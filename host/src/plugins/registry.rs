@@ -15,22 +15,24 @@ use workmux_plugin_api::{Capability, Manifest};
 
 use super::backend::{Backend, Core, Events, Silent};
 use super::call::{self, Lost};
-use super::pins::{self, Ask, Candidate, Nobody, Pins};
+use super::pins::{Ask, Candidate, Nobody, Pins, Standing};
 use super::search::{self, Kind, Place};
 use super::toolbox::{self, Toolbox};
+use super::trace::Trace;
 use super::trial::Trial;
 use super::trust::{Opened, Trust, quoted};
 use super::{Environment, Rejection, image, loader, manifest};
 
 /// What is installed.
 pub struct Registry {
-    environment: Environment,
-    trust: Trust,
-    pins: Pins,
+    pub(super) environment: Environment,
+    pub(super) trust: Trust,
+    pub(super) pins: Pins,
     trial: Trial,
     ask: Box<dyn Ask>,
     events: Arc<dyn Events>,
-    places: Vec<Place>,
+    trace: Option<Arc<Trace>>,
+    pub(super) places: Vec<Place>,
     search_path: OnceLock<Vec<PathBuf>>,
     loaded: Mutex<BTreeMap<String, Backend>>,
 }
@@ -44,6 +46,8 @@ pub struct Listing {
     pub path: PathBuf,
     /// What it is to us.
     pub state: State,
+    /// Why it may be used or not, where that decides: not where an earlier one has its name.
+    pub standing: Option<Standing>,
     /// What it says of itself, where that can be read. Foreign text.
     pub manifest: Option<Manifest>,
 }
@@ -106,9 +110,9 @@ fn in_brackets(list: &[(PathBuf, Rejection)]) -> String {
 }
 
 /// A library that passed every check that runs none of its code.
-struct Examined {
-    opened: Opened,
-    found: manifest::Found,
+pub(super) struct Examined {
+    pub(super) opened: Opened,
+    pub(super) found: manifest::Found,
     pinned: bool,
 }
 
@@ -122,6 +126,7 @@ impl Registry {
             places: search::places(&environment),
             ask: Box::new(Nobody),
             events: Arc::new(Silent),
+            trace: Trace::wanted(&environment),
             search_path: OnceLock::new(),
             loaded: Mutex::default(),
             environment,
@@ -210,17 +215,21 @@ impl Registry {
                 }
                 seen.extend(identity);
                 if let Err(why) = &closed {
-                    list.push(Listing { name, path, state: State::Rejected(why.clone()), manifest: None });
+                    let state = State::Rejected(why.clone());
+                    list.push(Listing { name, path, state, standing: None, manifest: None });
                     continue;
                 }
                 let examined = self.examine(place, &path, &name);
-                let state = match (deciding.get(&name), &examined) {
-                    (Some(by), _) => State::Shadowed { by: by.clone() },
-                    (None, Ok(examined)) => self.confirmed(examined).map_or_else(State::Rejected, |()| State::Winner),
-                    (None, Err(why)) => State::Rejected(why.clone()),
+                let (state, standing) = match (deciding.get(&name), &examined) {
+                    (Some(by), _) => (State::Shadowed { by: by.clone() }, None),
+                    (None, Ok(examined)) => {
+                        let (verdict, standing) = self.confirmed(examined);
+                        (verdict.map_or_else(State::Rejected, |()| State::Winner), standing)
+                    }
+                    (None, Err(why)) => (State::Rejected(why.clone()), None),
                 };
                 deciding.entry(name.clone()).or_insert_with(|| path.clone());
-                list.push(Listing { name, path, state, manifest: examined.ok().map(|e| e.found.manifest) });
+                list.push(Listing { name, path, state, standing, manifest: examined.ok().map(|e| e.found.manifest) });
             }
         }
         list.sort_by(|a, b| a.name.cmp(&b.name));
@@ -238,7 +247,7 @@ impl Registry {
         let place = Place { dir: path.parent().unwrap_or(path).to_owned(), kind: Kind::Chosen };
         let record = || {
             let Examined { opened, found, .. } = self.examine(&place, path, &name)?;
-            let sha256 = self.hash(&opened, &found.manifest)?;
+            let sha256 = manifest::hash(&opened.file, &found.manifest)?;
             let candidate = Candidate { path: &opened.path, sha256: &sha256, manifest: &found.manifest };
             self.pins.put(&self.trust, &candidate)?;
             Ok(found.manifest)
@@ -257,7 +266,7 @@ impl Registry {
     }
 
     /// The file that decides about a name.
-    fn winner(&self, name: &str) -> Result<(&Place, PathBuf), FindError> {
+    pub(super) fn winner(&self, name: &str) -> Result<(&Place, PathBuf), FindError> {
         let mut passed_over = Vec::new();
         // Else a name could be a path.
         if valid_name(name) {
@@ -272,12 +281,12 @@ impl Registry {
     }
 
     /// What would be found if `place` did not have the name.
-    fn hidden(&self, place: &Place, name: &str) -> Option<PathBuf> {
+    pub(super) fn hidden(&self, place: &Place, name: &str) -> Option<PathBuf> {
         let later = self.places.iter().skip_while(|other| *other != place).skip(1);
         later.filter(|other| self.trust.directory(&other.dir).is_ok()).find_map(|other| exists(other, name))
     }
 
-    fn examine(&self, place: &Place, path: &Path, name: &str) -> Result<Examined, Rejection> {
+    pub(super) fn examine(&self, place: &Place, path: &Path, name: &str) -> Result<Examined, Rejection> {
         let opened = self.trust.open(path)?;
         image::check(&opened.file, opened.metadata.len())?;
         let found = manifest::read(&self.trust, path, name, &opened.file)?;
@@ -295,15 +304,21 @@ impl Registry {
         }
     }
 
-    /// For listings: what [`Self::load`] would say without asking anybody.
-    fn confirmed(&self, examined: &Examined) -> Result<(), Rejection> {
+    /// For listings: what [`Self::load`] would say without asking anybody, and why it would.
+    fn confirmed(&self, examined: &Examined) -> (Result<(), Rejection>, Option<Standing>) {
         let Examined { opened, found, pinned } = examined;
         if !pinned {
-            return Ok(());
+            return (Ok(()), Some(Standing::Program));
         }
-        let sha256 = self.hash(opened, &found.manifest)?;
-        let candidate = Candidate { path: &opened.path, sha256: &sha256, manifest: &found.manifest };
-        self.pins.require(&self.trust, &Nobody, &candidate, None)
+        let candidate = manifest::hash(&opened.file, &found.manifest).and_then(|sha256| {
+            let candidate = Candidate { path: &opened.path, sha256: &sha256, manifest: &found.manifest };
+            let standing = self.pins.standing(&self.trust, &candidate)?;
+            Ok((self.pins.require(&self.trust, &Nobody, &candidate, None), standing))
+        });
+        match candidate {
+            Ok((verdict, standing)) => (verdict, Some(standing)),
+            Err(why) => (Err(why), None),
+        }
     }
 
     fn load(&self, examined: Examined, name: &str, hides: Option<PathBuf>) -> Result<Backend, Rejection> {
@@ -311,7 +326,7 @@ impl Registry {
         let named = found.manifest.sha256.as_deref();
         // What the user confirmed is compared each time; whether a file of our own is whole, once.
         if pinned || (named.is_some() && !self.trial.passed(&opened, named)) {
-            let sha256 = self.hash(&opened, &found.manifest)?;
+            let sha256 = manifest::hash(&opened.file, &found.manifest)?;
             let candidate = Candidate { path: &opened.path, sha256: &sha256, manifest: &found.manifest };
             if pinned {
                 self.pins.require(&self.trust, &*self.ask, &candidate, hides.as_deref())?;
@@ -326,6 +341,7 @@ impl Registry {
         // under the same number for this one.
         std::mem::forget(opened.file);
         let deadlines = self.environment.deadlines;
+        let timed = Trace::begin(self.trace.as_ref(), name, "load");
         let loaded = call::blocking(name, deadlines.load, move || {
             loader::load(&descriptor).map(|backend| &*Box::leak(Box::new(backend)))
         })
@@ -333,7 +349,10 @@ impl Registry {
             Lost::Deadline(after) => Rejection::new(format!("it did not start within {} s", after.as_secs_f32())),
             Lost::Died => Rejection::new("it panicked while it was loaded"),
             Lost::Thread(e) => Rejection::new(format!("no thread could be started for it: {e}")),
-        })??;
+        })
+        .flatten();
+        timed.end(&loaded);
+        let loaded = loaded?;
         manifest::keeps(&found.manifest, loaded.features(), loaded.capabilities())?;
         let core = Core {
             name,
@@ -343,24 +362,13 @@ impl Registry {
             path: opened.path,
             state_dir: self.environment.state_dir.join("backends").join(name),
             deadlines,
+            trace: self.trace.clone(),
         };
         Ok(Backend::new(core, Arc::clone(&self.events)))
     }
-
-    /// The library's hash; the one its manifest names, if it names one.
-    fn hash(&self, opened: &Opened, manifest: &Manifest) -> Result<String, Rejection> {
-        let sha256 = pins::sha256(&opened.file)?;
-        match &manifest.sha256 {
-            Some(expected) if !expected.eq_ignore_ascii_case(&sha256) => {
-                Err(Rejection::new("it is not the file that the manifest beside it describes: its hash differs")
-                    .fix("install both anew"))
-            }
-            _ => Ok(sha256),
-        }
-    }
 }
 
-fn exists(place: &Place, name: &str) -> Option<PathBuf> {
+pub(super) fn exists(place: &Place, name: &str) -> Option<PathBuf> {
     let path = place.dir.join(search::file_name(name));
     // Also a dangling link: it decides, and the error says what is wrong with it.
     path.symlink_metadata().is_ok().then_some(path)

@@ -39,15 +39,20 @@ pub(super) enum Kind {
     System,
 }
 
+/// The user's own plugin directory, where there is a home.
+pub(super) fn user_directory(environment: &Environment) -> Option<PathBuf> {
+    let data = environment.var_path("XDG_DATA_HOME").map(Path::to_owned);
+    let data = data.or_else(|| Some(environment.var_path("HOME")?.join(".local/share")));
+    data.map(|data| data.join("workmux/plugins"))
+}
+
 /// The search order; the first directory that has a name wins it.
 pub(super) fn places(environment: &Environment) -> Vec<Place> {
     let mut places = Vec::new();
     if let Some(list) = environment.var(PATH_VARIABLE) {
         places.extend(std::env::split_paths(list).map(|dir| Place { dir, kind: Kind::Chosen }));
     }
-    let data = environment.var_path("XDG_DATA_HOME").map(Path::to_owned);
-    let data = data.or_else(|| Some(environment.var_path("HOME")?.join(".local/share")));
-    places.extend(data.map(|data| Place { dir: data.join("workmux/plugins"), kind: Kind::User }));
+    places.extend(user_directory(environment).map(|dir| Place { dir, kind: Kind::User }));
     if let Some(beside) = environment.executable.parent() {
         if beside.join(CARGO_MARK).is_file() {
             places.push(Place { dir: beside.to_owned(), kind: Kind::Build });

@@ -15,6 +15,7 @@ use workmux_plugin_api::{Error, ErrorKind, Level, Result, Step, Tool, ToolOutput
 use super::backend::Events;
 use super::call;
 use super::toolbox::Toolbox;
+use super::trace::{Outcome as _, Trace};
 use crate::tool::stream::{Happened, Stream, TIDY};
 use crate::tool::{self, Cancel, ToolError};
 
@@ -32,6 +33,7 @@ pub(super) struct Services {
     events: Arc<dyn Events>,
     timers: Handle,
     shared: Arc<Shared>,
+    trace: Option<Arc<Trace>>,
 }
 
 /// The side of a call's services that outlives its thread.
@@ -43,6 +45,8 @@ pub(super) struct Shared {
     ended: Condvar,
     log: Mutex<Meter>,
     progress: Mutex<Meter>,
+    /// Bytes of the request and of the answer.
+    exchanged: Mutex<(usize, usize)>,
 }
 
 #[derive(Default)]
@@ -61,6 +65,7 @@ impl Shared {
             ended: Condvar::new(),
             log: Mutex::new(Meter::new(50, 10)),
             progress: Mutex::new(Meter::new(20, 20)),
+            exchanged: Mutex::default(),
         })
     }
 
@@ -71,6 +76,11 @@ impl Shared {
         tools.running.values().for_each(Cancel::cancel);
         let patience = if lock(&self.streams).is_empty() { KILL } else { KILL + TIDY };
         let _gone = self.ended.wait_timeout_while(tools, patience, |tools| !tools.running.is_empty());
+    }
+
+    /// How much went to the backend and came back.
+    pub(super) fn exchanged(&self) -> (usize, usize) {
+        *lock(&self.exchanged)
     }
 
     fn stream(&self, number: u64) -> Result<Arc<Stream>> {
@@ -119,8 +129,9 @@ impl Services {
         events: Arc<dyn Events>,
         timers: Handle,
         shared: Arc<Shared>,
+        trace: Option<Arc<Trace>>,
     ) -> Self {
-        Self { backend, toolbox, events, timers, shared }
+        Self { backend, toolbox, events, timers, shared, trace }
     }
 }
 
@@ -128,7 +139,8 @@ impl Services {
 impl HostServices for Services {
     async fn run(&self, tool: Tool) -> Result<ToolOutput> {
         let mut command = self.toolbox.command(&tool)?;
-        let ticket = self.shared.begin()?;
+        let mut timed = Trace::tool(self.trace.as_ref(), self.backend, &tool);
+        let (ticket, input) = (self.shared.begin()?, tool.input.len());
         let cancel = CancelOnDrop(ticket.cancel.clone());
         let deadline = match tool.deadline_ms {
             0 => tool::QUESTION,
@@ -142,7 +154,15 @@ impl HostServices for Services {
         })?;
         let output = answer.await.map_err(|_| Error::internal("a tool was lost"))?;
         drop(cancel);
-        let output = output.map_err(tool_error)?;
+        let output = output.map_err(tool_error);
+        if let Ok(output) = &output {
+            timed.bytes(input, output.stdout.len() + output.stderr.len());
+        }
+        timed.ended(|| match &output {
+            Ok(output) => output.status.to_string(),
+            Err(e) => e.outcome(),
+        });
+        let output = output?;
         Ok(ToolOutput {
             code: output.status.code(),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -154,9 +174,13 @@ impl HostServices for Services {
         let command = self.toolbox.command(&tool)?;
         let ticket = self.shared.begin()?;
         let (number, cancel) = (ticket.number, ticket.cancel.clone());
+        let timed = Trace::tool(self.trace.as_ref(), self.backend, &tool);
         let deadline = (tool.deadline_ms > 0).then(|| Duration::from_millis(tool.deadline_ms).min(LONGEST));
-        let stream = Stream::start(command, tool.terminal, tool.work_goes_on, deadline, cancel, move || drop(ticket))
-            .map_err(tool_error)?;
+        let stream = Stream::start(command, tool.terminal, tool.work_goes_on, deadline, cancel, move || {
+            drop(ticket);
+            timed.ended(|| "over".to_owned());
+        })
+        .map_err(tool_error)?;
         lock(&self.shared.streams).insert(number, Arc::new(stream));
         Ok(number)
     }
@@ -187,6 +211,10 @@ impl HostServices for Services {
         let timer = self.timers.spawn(tokio::time::sleep(time.min(LONGEST)));
         let _stop = AbortOnDrop(timer.abort_handle());
         timer.await.map_err(|_| Error::new(ErrorKind::Cancelled, "the call is over"))
+    }
+
+    fn exchanged(&self, asked: usize, answered: usize) {
+        *lock(&self.shared.exchanged) = (asked, answered);
     }
 
     fn log(&self, level: Level, text: String) {

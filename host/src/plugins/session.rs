@@ -10,6 +10,7 @@ use workmux_plugin_api::abi::import::LoadedSession;
 use workmux_plugin_api::{Ended, Error, SessionInfo};
 
 use super::backend::{CallError, lost_error};
+use super::trace::Trace;
 use super::{answers, call, crash};
 
 /// A command that the backend runs itself.
@@ -18,6 +19,7 @@ pub struct Session {
     object: Mutex<Option<LoadedSession>>,
     controls: SyncSender<Control>,
     info: Arc<SessionInfo>,
+    trace: Option<Arc<Trace>>,
 }
 
 enum Control {
@@ -30,7 +32,7 @@ enum Control {
 const MAX_CONTROLS: usize = 64;
 
 impl Session {
-    pub(super) fn new(backend: &'static str, object: LoadedSession) -> Result<Self, Error> {
+    pub(super) fn new(backend: &'static str, object: LoadedSession, trace: Option<Arc<Trace>>) -> Result<Self, Error> {
         let (controls, todo) = sync_channel(MAX_CONTROLS);
         let (controlled, info) = (object.clone(), Arc::clone(object.info()));
         call::thread(backend, move || {
@@ -43,7 +45,7 @@ impl Session {
                 }
             }
         })?;
-        Ok(Self { backend, object: Mutex::new(Some(object)), controls, info })
+        Ok(Self { backend, object: Mutex::new(Some(object)), controls, info, trace })
     }
 
     /// Runs the command to its end over these descriptors: standard input, output and error. Once. Has no deadline;
@@ -53,12 +55,16 @@ impl Session {
             |error| CallError { backend: self.backend.to_owned(), verb: "session", error: answers::error(error) };
         let object = self.object.lock().unwrap_or_else(PoisonError::into_inner).take();
         let object = object.ok_or_else(|| failed(Error::internal("the session was run before")))?;
+        let timed = Trace::begin(self.trace.as_ref(), self.backend, "session");
         let running = call::start(self.backend, move |_timers| async move { object.run(stdin, stdout, stderr).await });
         let answer = match running {
             Ok(running) => running.outcome().await,
             Err(e) => Err(e),
         };
-        answer.unwrap_or_else(|lost| Err(lost_error("session", lost))).and_then(answers::ended).map_err(failed)
+        let answer =
+            answer.unwrap_or_else(|lost| Err(lost_error("session", lost))).and_then(answers::ended).map_err(failed);
+        timed.end(&answer);
+        answer
     }
 
     /// What the backend says of it.

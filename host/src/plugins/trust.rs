@@ -80,6 +80,17 @@ impl Trust {
         self.folder(path)?;
         let (real, found) = self.walk(path)?;
         self.folder(&real)?;
+        self.open_at(real, &found)
+    }
+
+    /// Opens a file that is copied and not used where it lies. Others may add files beside it, as in a directory for
+    /// temporary files, but not change it or put another in its place.
+    pub(super) fn open_to_copy(&self, path: &Path) -> Result<Opened, Rejection> {
+        let (real, found) = self.walk(path)?;
+        self.open_at(real, &found)
+    }
+
+    fn open_at(&self, real: PathBuf, found: &Metadata) -> Result<Opened, Rejection> {
         if !found.is_file() {
             let what = if found.is_dir() { "a directory" } else { "not a regular file" };
             return Err(Rejection::new(format!("it is {what}")).fix(format!("remove it: {}", quoted(&real))));

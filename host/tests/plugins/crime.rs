@@ -118,6 +118,7 @@ async fn run(stage: &Stage) {
     for name in ["WORKMUX_TEST_PASSED", "WORKMUX_TEST_SECRET"] {
         environment.variables.insert(name.into(), std::env::var_os(name).unwrap());
     }
+    environment.variables.insert("WORKMUX_TRACE".into(), format!("plugin:{}", stage.at("trace").display()).into());
     environment.deadlines = Deadlines {
         question: Duration::from_secs(1),
         change: Duration::from_secs(1),

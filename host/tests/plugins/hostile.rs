@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::crime::{SECRET, commit, goes_on_without};
+use super::crime::{SECRET, commit, commit_on, goes_on_without};
+use super::stage::Stage;
 
 const VERBS: [&str; 15] = [
     "settings",
@@ -301,4 +302,41 @@ fn p80_tools_see_only_the_variables_of_the_manifest() {
     seen.sort_unstable();
     assert_eq!(seen, ["PATH=/usr/bin", "WORKMUX_TEST_PASSED=passed"]);
     assert!(!commit("request").of("prepare").contains(SECRET));
+}
+
+#[test]
+fn p80_a_trace_has_a_line_for_each_call_and_tool_and_no_value() {
+    let stage = Stage::new();
+    stage.install("hostile");
+    stage.install("minimal");
+    let traced = |wish: &str| {
+        let report = commit_on(&stage, wish);
+        let trace = std::fs::read_to_string(stage.at("trace")).unwrap();
+        std::fs::remove_file(stage.at("trace")).unwrap();
+        (report, trace)
+    };
+    let (report, trace) = traced("environment");
+    report.only(&[]);
+    assert!(!trace.contains("passed") && !trace.contains(SECRET), "{trace}");
+    let one = |words: &str| {
+        let lines: Vec<&str> = trace.lines().filter(|line| line.contains(words)).collect();
+        assert_eq!(lines.len(), 1, "{words}: {trace}");
+        lines[0].to_owned()
+    };
+    for verb in ["load", "settings", "check", "rpc_route", "prepare", "exec", "pull", "release"] {
+        let line = one(&format!(" plugin hostile {verb}: "));
+        assert!(line.contains(" ms") && line.ends_with(", ok"), "{line}");
+        assert_eq!(line.contains(" bytes there, "), verb != "load", "{line}");
+    }
+    let tool = one(" plugin hostile runs env: ");
+    assert!(tool.contains("0 bytes there, ") && tool.ends_with(", exit status: 0"), "{tool}");
+    assert!(!tool.contains(" 0 back"), "it printed its variables: {tool}");
+
+    let (_, trace) = traced("panic@prepare");
+    assert!(
+        trace.lines().any(|line| line.contains(" hostile prepare: ") && line.ends_with("failed (Panicked)")),
+        "{trace}"
+    );
+    let (_, trace) = traced("tool-hang@dropped");
+    assert!(trace.lines().any(|line| line.contains(" hostile release: ") && line.ends_with(", given up")), "{trace}");
 }

@@ -146,6 +146,8 @@ pub trait HostServices: Send + Sync + 'static {
     async fn end(&self, number: u64) -> Result<()>;
     /// Waits.
     async fn sleep(&self, time: Duration) -> Result<()>;
+    /// Is told how long the request and the answer of the call were, in bytes.
+    fn exchanged(&self, _asked: usize, _answered: usize) {}
     /// Takes a log line. Untrusted text.
     fn log(&self, level: Level, text: String);
     /// Takes a progress line; `total` 0 = unknown. Untrusted text.
@@ -312,10 +314,17 @@ impl LoadedBackend {
             tools: call.tools,
         };
         let body = to_json(&Envelope { call: facts, request })?;
-        let host: HostObject = AbiHost_TO::from_value(HostAdapter(call.host), TD_Opaque);
+        let (asked, host) = (body.len(), Arc::clone(&call.host));
+        let object: HostObject = AbiHost_TO::from_value(HostAdapter(call.host), TD_Opaque);
         // Bound first: the future must not borrow from this call.
-        let future = self.object.invoke(op.into(), body.into(), host);
-        match future.await {
+        let future = self.object.invoke(op.into(), body.into(), object);
+        let outcome = future.await;
+        let answered = match &outcome {
+            ROk(reply) => reply.body.len(),
+            RErr(text) => text.len(),
+        };
+        host.exchanged(asked, answered);
+        match outcome {
             ROk(reply) => bounded(&reply.body, MAX_ANSWER).map(drop).map(|()| reply),
             RErr(text) => Err(their_error(&text)),
         }
