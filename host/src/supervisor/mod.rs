@@ -52,6 +52,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub const GRACE: Duration = Duration::from_secs(2);
 /// How long the program may outlive the guest's command.
 const AFTERMATH: Duration = Duration::from_secs(10);
+/// How often a program that goes on because nobody reads is looked at again.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// One command to supervise.
 pub struct Job {
@@ -247,6 +249,11 @@ async fn see_through(begun: Begun, observer: &mut dyn Observer) -> (Result<Statu
                 forward(&mut guest, &running, Signal::SIGHUP).await;
             }
             () = at(state.kill_at) => {
+                if state.asked_to_end.is_none() && state.status.is_some() && pipes::is_backed_up() {
+                    // Nothing is wrong with a program that brings what was said to somebody who reads slowly.
+                    state.kill_at = Some(Instant::now() + LOOK);
+                    continue;
+                }
                 // The lifeline first: it ends everything inside, whatever the program does.
                 guest = None;
                 running.kill();

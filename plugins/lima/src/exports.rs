@@ -51,10 +51,12 @@ pub(crate) fn needed(spec: &SandboxSpec, table: &Table, host: &Path) -> Vec<Expo
     pruned(all)
 }
 
-/// A writable one that holds what only the host may write: what workmux keeps about this machine, or the user's home with
-/// it.
-pub(crate) fn too_wide<'a>(exports: &'a [Export], home: &Path, host: &Path) -> Option<&'a Export> {
-    exports.iter().find(|export| export.shows(home, true) || export.shows(host, true))
+/// A writable one that shows what only the host may write: what workmux and Lima keep about machines (`own`), or the user's
+/// home with it.
+pub(crate) fn too_wide<'a>(exports: &'a [Export], home: &Path, own: &[&Path]) -> Option<&'a Export> {
+    let shows =
+        |export: &Export, own: &Path| export.shows(own, true) || export.writable && export.location.starts_with(own);
+    exports.iter().find(|export| export.shows(home, true) || own.iter().any(|own| shows(export, own)))
 }
 
 /// Why a directory is not one of projects: others own it, or programs of the user's keep there what they trust.
@@ -188,9 +190,12 @@ mod tests {
     fn p13_what_is_the_hosts_alone_is_no_part_of_what_a_machine_can_write() {
         let found = |location, writable| {
             let exports = [export("/a", true), export(location, writable)];
-            too_wide(&exports, Path::new("/home/ann"), Path::new("/var/state/host")).is_some()
+            let own = [Path::new("/var/state/host"), Path::new("/home/ann/.lima")];
+            too_wide(&exports, Path::new("/home/ann"), &own).is_some()
         };
-        for wide in ["/", "/home", "/home/ann", "/var/state", "/var/state/host"] {
+        for wide in
+            ["/", "/home", "/home/ann", "/var/state", "/var/state/host", "/home/ann/.lima", "/home/ann/.lima/wm-x"]
+        {
             assert!(found(wide, true) && !found(wide, false), "{wide}");
         }
         assert!(!found("/home/ann/src", true) && !found("/var/state/other", true));

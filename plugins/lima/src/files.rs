@@ -30,6 +30,13 @@ pub(crate) struct Copied {
     kind: Kind,
 }
 
+impl Copied {
+    /// Where the host keeps its runs, where this belongs to one.
+    pub(crate) fn runs(&self) -> Option<&Path> {
+        self.source.parent()?.parent().filter(|_| self.kind == Kind::Run)
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Program,
@@ -54,6 +61,16 @@ impl Files {
     /// Whether a run has something here: it works, or was killed and nobody has taken that away yet.
     pub(crate) fn has_runs(&self) -> bool {
         fs::read_dir(self.runs()).is_ok_and(|mut runs| runs.next().is_some())
+    }
+
+    /// Takes away what belonged to runs that the host has no record of any more: killed before they were prepared. `known` is
+    /// where it keeps those it has.
+    pub(crate) fn sweep(&self, known: &Path) {
+        for entry in fs::read_dir(self.runs()).into_iter().flatten().flatten() {
+            if !known.join(entry.file_name()).exists() {
+                let _next_time = fs::remove_dir_all(entry.path());
+            }
+        }
     }
 
     /// Makes the directory, with its mark.
@@ -191,6 +208,14 @@ mod tests {
         assert_eq!(names(&files.root().join("runs/0a-1/sock")), ["control.keys"]);
         let mode = fs::metadata(files.root().join("runs/0a-1/sock/control.keys")).unwrap().mode();
         assert_eq!(mode & 0o777, 0o600);
+        let known = dir.path().join("runs");
+        fs::create_dir_all(known.join("0a-1")).unwrap();
+        files.sweep(&known);
+        assert!(files.root().join("runs/0a-1").exists());
+        fs::remove_dir(known.join("0a-1")).unwrap();
+        files.sweep(&known);
+        assert!(!files.root().join("runs/0a-1").exists());
+        files.put(&run).unwrap();
         files.end("0a-1").unwrap();
         files.end("0a-1").unwrap();
         assert!(!files.root().join("runs/0a-1").exists() && files.root().join(&program.name).exists());

@@ -108,7 +108,7 @@ fn image(spec: &SandboxSpec) -> String {
 pub(crate) fn lives(found: &Listed, kept: &Kept) -> bool {
     match found.status {
         Status::Running => true,
-        Status::Broken => kept.files().has_runs() && ssh::Way::of(&found.dir) == ssh::Way::Shared,
+        Status::Broken => kept.files().has_runs() && record::driver_lives(&found.dir),
         _ => false,
     }
 }

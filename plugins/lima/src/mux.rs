@@ -12,7 +12,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+use nix::sys::socket::{self, AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, sendmsg};
 
 const VERSION: u32 = 4;
 const HELLO: u32 = 1;
@@ -47,7 +47,7 @@ pub(crate) enum Opened {
 impl Mux {
     /// Greets. A socket that is left over answers nobody, and a process that was stopped does not answer in time.
     pub(crate) fn greet(socket: &Path) -> io::Result<Self> {
-        let stream = UnixStream::connect(socket)?;
+        let stream = connected(socket)?;
         stream.set_read_timeout(Some(GREETING))?;
         stream.set_write_timeout(Some(GREETING))?;
         let mut mux = Self(stream);
@@ -120,6 +120,16 @@ impl Mux {
         self.0.read_exact(&mut answer)?;
         Ok(Some(answer))
     }
+}
+
+/// Without waiting: where the holder was stopped and others wait already, that would be for ever.
+fn connected(path: &Path) -> io::Result<UnixStream> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let stream = socket::socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    socket::connect(stream.as_raw_fd(), &UnixAddr::new(path)?)?;
+    let stream = UnixStream::from(stream);
+    stream.set_nonblocking(false)?;
+    Ok(stream)
 }
 
 struct Packet(Vec<u8>);

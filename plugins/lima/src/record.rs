@@ -233,6 +233,13 @@ pub(crate) fn start(dir: &Path) -> String {
     )
 }
 
+/// Whether what runs the machine itself is there, besides its host agent: each kind of driver has a file of its own.
+pub(crate) fn driver_lives(dir: &Path) -> bool {
+    let pids = fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+    let drivers = pids.filter(|path| path.extension().is_some_and(|end| end == "pid") && !path.ends_with("ha.pid"));
+    drivers.filter_map(|path| fs::read_to_string(path).ok()?.trim().parse().ok()).any(lives)
+}
+
 /// Whether a process is there and has not ended. One that nobody has waited for yet still has its number.
 fn lives(pid: i32) -> bool {
     let there = pid > 0 && nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None).is_ok();

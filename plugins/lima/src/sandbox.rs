@@ -11,6 +11,7 @@ use workmux_plugin_api::{
 };
 
 use crate::exports;
+use crate::files::Copied;
 use crate::layout::{self, Layout};
 use crate::machine::{self, Wanted};
 use crate::record::{self, Kept, Record};
@@ -82,7 +83,7 @@ pub(crate) async fn prepare(cx: &Context, request: &PrepareRequest) -> Result<In
         return Err(Error::refused(format!("'{}' is no directory of projects: {why}", dir.display()))
             .hint("keep projects in a directory of their own, such as ~/src: 'sandbox.lima.projects_dir'"));
     }
-    if let Some(wide) = exports::too_wide(&needed, &spec.home, files.root()) {
+    if let Some(wide) = exports::too_wide(&needed, &spec.home, &[files.root(), &machine::lima_home()]) {
         return Err(Error::refused(format!(
             "the machine '{}' would be able to write '{}', with what only you may write in it",
             kept.name,
@@ -129,6 +130,9 @@ fn made(
     new: Option<String>,
 ) -> Result<Instance> {
     let files = kept.files();
+    if let Some(known) = layout.copies.iter().find_map(Copied::runs) {
+        files.sweep(known);
+    }
     for copied in &layout.copies {
         if let Err(e) = files.put(copied) {
             files.end(&spec.run)?;

@@ -39,8 +39,8 @@ impl Marked {
         for place in [&other.join("draft"), &scene.git_dir().join("secret"), &scene.dir_of(&name).join("secret")] {
             scene.write(place, format!("{MARK}\n"));
         }
-        // Beside the keys of other runs.
-        scene.write(scene.remembered(&name).join("host/runs/0123/sock/control.keys"), format!("{MARK}\n"));
+        // Beside what other runs were given.
+        scene.write(scene.remembered(&name).join("host/files/0123/secret"), format!("{MARK}\n"));
         let script = format!(
             "cd; mkdir -p .workmux; for dir in . .ssh .workmux /tmp /var/tmp /dev/shm /run /run/user/$(id -u); do \
              echo {MARK} > $dir/secret; done; ls -d /run/user/*"
@@ -54,7 +54,7 @@ impl Marked {
     }
 
     fn tidy(self) {
-        std::fs::remove_dir_all(self.scene.remembered(&self.name).join("host/runs/0123")).expect("it was put there");
+        std::fs::remove_dir_all(self.scene.remembered(&self.name).join("host/files/0123")).expect("it was put there");
         self.scene.assert_clean();
     }
 }

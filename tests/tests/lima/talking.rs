@@ -1,9 +1,13 @@
 //! Between a sandbox in a machine and the host: words, bytes, terminals, requests; and what must not be overheard.
 
 use std::ffi::OsString;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStringExt;
+use std::time::Duration;
 
-use workmux_tests::{Pty, Sandbox, dial, processes, require_engine};
+use nix::poll::{PollFd, PollFlags, PollTimeout};
+use nix::sys::signal::Signal;
+use workmux_tests::{PATIENCE, Pty, Sandbox, dial, given, processes, require_engine};
 
 use super::scene::Scene;
 
@@ -68,6 +72,68 @@ fn more_runs_than_one_connection_carries_work_at_once() {
         assert_eq!(scene.last_commit(dir), "inside");
     }
     assert_eq!((scene.machines().len(), scene.count("start")), (1, 1));
+    scene.assert_clean();
+}
+
+#[test]
+fn nothing_that_is_said_is_lost_however_slowly_it_is_read() {
+    require_engine!("lima");
+    let scene = Scene::warm();
+    let dir = scene.worktree("topic");
+    // One pipe for both, whose other end is read only after a while.
+    let read = |script: &str, alone: bool| {
+        let socket = scene.dir_of(&scene.machine()).join("ssh.sock");
+        if alone {
+            std::fs::rename(&socket, socket.with_extension("away")).unwrap();
+        }
+        let pipe = scene.home().join("pipe");
+        scene.program("mkfifo").arg(&pipe).run().ok();
+        let line = format!("exec >{0} 2>&1; exec \"$@\"", pipe.display());
+        let words =
+            ["-c", &line, "sh", given().program.to_str().unwrap(), "sandbox", "shell", "--", "sh", "-c", script];
+        let guest = given().guest.to_str().unwrap();
+        let running = scene.program("sh").args(words).env("WORKMUX_GUEST", guest).dir(&dir).within(PATIENCE).start();
+        let reader = std::fs::File::open(&pipe).unwrap();
+        let begun = dir.join("begun");
+        workmux_tests::wait_until("its begin", || begun.exists());
+        std::fs::remove_file(begun).unwrap();
+        // Time is what this is about: longer than a program may outlive its command.
+        std::thread::sleep(Duration::from_secs(if alone { 12 } else { 1 }));
+        let said = std::io::read_to_string(reader).unwrap();
+        running.wait().ok();
+        std::fs::remove_file(pipe).unwrap();
+        if alone {
+            std::fs::rename(socket.with_extension("away"), &socket).unwrap();
+        }
+        said
+    };
+    let count = |said: &str| said.lines().filter(|line| line.bytes().all(|b| b.is_ascii_digit())).count();
+    assert_eq!(count(&read(": >begun; seq 100000 >&2", false)), 100_000);
+    assert_eq!(count(&read(": >begun; seq 100000", true)), 100_000);
+    scene.assert_clean();
+}
+
+#[test]
+fn a_reader_that_stalls_holds_nobody_up_who_is_told_to_end() {
+    require_engine!("lima");
+    let scene = Scene::warm();
+    let dir = scene.worktree("topic");
+    let guest = given().guest.to_str().unwrap();
+    let program = given().program.to_str().unwrap();
+    let run = |line: &str| {
+        let words = ["-c", line, "sh", program, "sandbox", "shell", "--", "sh", "-c", "yes >&2"];
+        scene.program("sh").args(words).env("WORKMUX_GUEST", guest).dir(&dir)
+    };
+    let pipe = scene.home().join("pipe");
+    scene.program("mkfifo").arg(&pipe).run().ok();
+    let running = run(&format!("exec 2>{} >/dev/null; exec \"$@\"", pipe.display())).start();
+    let reader = std::fs::File::open(&pipe).unwrap();
+    // Its pipe is full, so it waits.
+    let mut fds = [PollFd::new(reader.as_fd(), PollFlags::POLLIN)];
+    nix::poll::poll(&mut fds, PollTimeout::NONE).unwrap();
+    running.signal(Signal::SIGTERM);
+    running.wait().code(143);
+    drop(reader);
     scene.assert_clean();
 }
 
