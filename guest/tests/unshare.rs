@@ -304,10 +304,12 @@ fn p13_where_the_kernel_protects_one_mount_only_others_below_it_refuse_the_start
     assert_eq!(String::from_utf8_lossy(&output.stdout), "no\nno\nyes\n", "{output:?}");
     // What was denied on a mount stays denied, or nothing could be changed at all.
     let outer = machine.program.display();
-    let quiet = format!("--tmpfs @/other -- {outer} unshare --ro-bind @/other @/empty");
+    let quiet =
+        format!("--env WORKMUX_MUTANT=kernel_5_12 --tmpfs @/other -- {outer} unshare --ro-bind @/other @/empty");
     let output = old(&quiet, &format!("{WRITABLE}; w @/empty; grep -o '@/empty ro,nosuid,nodev' /proc/self/mountinfo"));
     assert_eq!(String::from_utf8_lossy(&output.stdout), machine.text("no\n@/empty ro,nosuid,nodev\n"), "{output:?}");
-    let below = format!("--bind @/other @/home/work/.git/hooks -- {outer} unshare --ro-bind @/home/work @/empty");
+    let inner = format!("{outer} unshare --ro-bind @/home/work @/empty");
+    let below = format!("--env WORKMUX_MUTANT=kernel_5_12 --bind @/other @/home/work/.git/hooks -- {inner}");
     let said = refused(&old(&below, "echo started"));
     assert!(said.contains("something is mounted below the source, and this kernel (before 5.12)"), "{said}");
 }

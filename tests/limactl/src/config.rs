@@ -322,7 +322,7 @@ mod tests {
         for (text, word) in [
             ("{}", "images"),
             ("{images: [{location: /x}], mounts: [{location: rel}]}", "absolute"),
-            ("{images: [{location: /x}], mounts: [{location: /tmp/x, mountPoint: /etc}]}", "system path"),
+            ("{images: [{location: /x}], mounts: [{location: /no/such/x, mountPoint: /etc}]}", "system path"),
             ("{images: [{location: /x}], vmType: vm}", "vmType"),
             ("{images: [{location: /x}], provision: [{mode: never}]}", "provision[0].mode"),
         ] {

@@ -42,9 +42,17 @@ pub(super) fn dry_run(scene: &Scene) -> Verdict {
         if scene.kept() != before {
             return Err("it left something in workmux's directory of state".into());
         }
-        // Names made for a run differ from the next one's.
-        let shape = |text: &str| text.split_whitespace().map(str::len).collect::<Vec<_>>();
-        if shape(&first) == shape(&second) { Ok(()) } else { Err(format!("first it was '{first}', then '{second}'")) }
+        // Names, ports and process numbers made for a run differ from the next one's.
+        let lasting = |text: &str| {
+            let words = text.split_whitespace().filter(|word| !word.contains(|c: char| c.is_ascii_digit()));
+            words.map(str::to_owned).collect::<Vec<_>>()
+        };
+        let (first, second) = (lasting(&first), lasting(&second));
+        match first.iter().zip(&second).find(|(one, other)| one != other) {
+            Some((one, other)) => Err(format!("where first was '{one}' then was '{other}'")),
+            None if first.len() != second.len() => Err("one of them says more than the other".into()),
+            None => Ok(()),
+        }
     };
     try_it().into()
 }
