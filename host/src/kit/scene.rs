@@ -29,6 +29,8 @@ const PATIENCE: Duration = Duration::from_secs(600);
 /// What becomes of something may take until it shows.
 const SOON: Duration = Duration::from_secs(15);
 const LOOK: Duration = Duration::from_millis(20);
+/// In the first worktree: changes as long as something in its sandbox goes on.
+const BEAT: &str = "beat";
 
 /// See the module.
 pub(super) struct Scene {
@@ -45,9 +47,6 @@ pub(super) struct Scene {
     /// Instances that were there before, by name.
     before: OnceCell<Vec<String>>,
 }
-
-/// The name of the first worktree's file of beats.
-const BEAT: &str = "beat";
 
 impl Scene {
     pub(super) fn new(subject: &Subject, surroundings: &Surroundings) -> Result<Self> {
@@ -71,9 +70,7 @@ impl Scene {
                 found.map(|one| one.path).ok_or_else(|| Report::msg(format!("backend '{name}' has just gone")))?
             }
         };
-        let mut environment = Environment::current().wrap_err("cannot tell where plugins are")?;
-        environment.state_dir = root.path().join("state/workmux");
-        environment.cache_dir = root.path().join("cache/workmux");
+        let environment = environment(root.path(), &library)?;
         // Somebody who has it tried trusts it, here and as it is now.
         let manifest = Registry::new(environment).confirm(&library).map_err(routing::report)?;
         let (table, image) = theirs(&manifest.name, surroundings);
@@ -234,7 +231,7 @@ impl Scene {
         &self,
         question: impl AsyncFnOnce(&Backend, Value) -> Result<A, CallError>,
     ) -> Result<A, String> {
-        let environment = self.environment().map_err(|e| format!("{e:#}"))?;
+        let environment = environment(self.root.path(), &self.library).map_err(|e| format!("{e:#}"))?;
         let backend = Registry::new(environment).find(&self.manifest.name).map_err(|e| e.to_string())?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
         let answer = runtime.block_on(async {
@@ -272,15 +269,6 @@ impl Scene {
         let name = name.to_owned();
         let request = |settings| InstanceRequest { settings, name, force, unrecorded: false };
         self.ask(async |backend, settings| backend.delete(request(settings)).await)
-    }
-
-    fn environment(&self) -> Result<Environment> {
-        let mut environment = Environment::current().wrap_err("cannot tell where plugins are")?;
-        environment.state_dir = self.state();
-        environment.cache_dir = self.root.path().join("cache/workmux");
-        let dir = self.library.parent().unwrap_or(Path::new("/"));
-        environment.variables.insert("WORKMUX_PLUGIN_PATH".into(), dir.into());
-        Ok(environment)
     }
 
     /// A part of a script that goes on in the background, and can be seen to.
@@ -339,6 +327,16 @@ impl Scene {
             false => Err(Report::msg(output.stderr_text()).wrap_err(format!("git {} failed", words.join(" ")))),
         }
     }
+}
+
+/// Where the program in this process finds plugins and keeps what it knows of them: as [`Scene::program`] does.
+fn environment(root: &Path, library: &Path) -> Result<Environment> {
+    let mut environment = Environment::current().wrap_err("cannot tell where plugins are")?;
+    environment.state_dir = root.join("state/workmux");
+    environment.cache_dir = root.join("cache/workmux");
+    let dir = library.parent().unwrap_or(Path::new("/"));
+    environment.variables.insert("WORKMUX_PLUGIN_PATH".into(), dir.into());
+    Ok(environment)
 }
 
 /// A command that runs. Dropped, it is killed.
